@@ -1,0 +1,11 @@
+//! One file per verb: its arguments, a call into the library, and printing.
+
+pub mod bench;
+pub mod build;
+pub mod check;
+pub mod demo;
+pub mod inspect;
+pub mod prove;
+pub mod record;
+pub mod replay;
+pub mod test;

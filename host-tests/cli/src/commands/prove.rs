@@ -1,0 +1,16 @@
+//! `tidegate prove`.
+
+use crate::exit::{ExitCode, Failure};
+use crate::output::Output;
+
+/// Arguments of `tidegate prove`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {}
+
+/// Runs the verb.
+///
+/// # Errors
+/// See the exit codes.
+pub fn run(_arguments: &Arguments, _output: &Output) -> anyhow::Result<ExitCode> {
+    Err(Failure::usage("`prove` is on its way").into())
+}
