@@ -1,0 +1,141 @@
+//! The configuration as it is written: shape only, nothing checked. Every default stands here.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    decision::WhenUnreachable,
+    set_cookie::{SameSite, Secure},
+};
+use crate::config::Redacted;
+
+/// Keeps every session on the endpoint that served it first.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "StickySession"))]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    /// The clusters whose sessions are kept, 1 to 1024 of them. The first that matches holds, exact
+    /// names before prefixes. Requests to other clusters are left alone.
+    pub(super) clusters: Vec<RawCluster>,
+    /// Where the keys come from.
+    #[serde(default)]
+    pub(super) keys: RawKeys,
+    /// The request header that `override_host` reads the endpoint from, in lower case. A client's own
+    /// copy is removed.
+    #[serde(default = "default_endpoint_header")]
+    pub(super) endpoint_header: String,
+    /// Whether every response says in `x-tidegate-reason` what was decided and why.
+    #[serde(default)]
+    pub(super) reason_header: bool,
+    /// Whose headers under our names are believed.
+    #[serde(default)]
+    pub(super) trust: RawTrust,
+}
+
+/// One rule. Exactly one of `name` and `prefix` is set.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Cluster"))]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCluster {
+    /// The exact name of an Envoy cluster.
+    pub(super) name: Option<String>,
+    /// The beginning of the names of Envoy clusters; empty matches all.
+    pub(super) prefix: Option<String>,
+    /// The cookie.
+    pub(super) cookie: RawCookie,
+    /// How long a session lasts from its first response, however busy it is: 1s to 400d, in whole
+    /// seconds.
+    pub(super) ttl: String,
+    /// How long a session lasts without a request, 10s to `ttl`, in whole seconds; null for as long as
+    /// `ttl`.
+    pub(super) idle_timeout: Option<String>,
+    /// What happens to a valid cookie when another endpoint served.
+    pub(super) when_unreachable: WhenUnreachable,
+}
+
+/// The cookie of a cluster.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Cookie"))]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCookie {
+    /// The name; null for `tidegate-` and the cluster's name. With `prefix` it must be null, because
+    /// every cluster needs its own.
+    pub(super) name: Option<String>,
+    /// The path below which a browser sends it.
+    pub(super) path: String,
+    /// Whether scripts cannot read it.
+    pub(super) http_only: bool,
+    /// On which requests from other sites a browser sends it.
+    pub(super) same_site: SameSite,
+    /// When it is marked for `https` only.
+    pub(super) secure: Secure,
+}
+
+/// Where the keys come from: `ID:BASE64[,ID:BASE64]` with 32 bytes each. The first seals, both open.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Keys"))]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(super) enum RawKeys {
+    /// The environment variable of the VM that holds them.
+    Environment(String),
+    /// The keys themselves: for trials, because a configuration is no place for a secret.
+    Inline(Redacted),
+}
+
+/// Whose headers under our names are believed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Trust"))]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawTrust {
+    /// Nobody's: a client's copies are removed.
+    #[default]
+    None,
+}
+
+impl Default for RawCluster {
+    fn default() -> Self {
+        Self {
+            name: None,
+            prefix: None,
+            cookie: RawCookie::default(),
+            ttl: String::from("3h"),
+            idle_timeout: None,
+            when_unreachable: WhenUnreachable::default(),
+        }
+    }
+}
+
+impl Default for RawCookie {
+    fn default() -> Self {
+        Self {
+            name: None,
+            path: String::from("/"),
+            http_only: true,
+            same_site: SameSite::default(),
+            secure: Secure::default(),
+        }
+    }
+}
+
+impl Default for RawKeys {
+    fn default() -> Self {
+        Self::Environment(String::from("TIDEGATE_STICKY_KEYS"))
+    }
+}
+
+fn default_endpoint_header() -> String {
+    String::from("x-tidegate-endpoint")
+}
+
+/// Is the JSON Schema of the configuration.
+#[cfg(feature = "schema")]
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(RawConfig)
+}

@@ -1,0 +1,14 @@
+//! The configuration, with what only the proxy has: its bytes and its environment.
+
+use tidegate_policy::{affinity::Config, config::Problem};
+use tidegate_proxy::{configuration, environment};
+
+/// Reads and checks a configuration as the proxy hands it over.
+///
+/// # Errors
+/// All problems, sorted by path.
+pub(crate) fn read(bytes: &[u8]) -> Result<Config, Vec<Problem>> {
+    let text = configuration::text(bytes).map_err(|problem| vec![problem])?;
+    // A host without an environment, or with one that is no text, is one where nothing is set.
+    Config::parse(text, |name| environment::variable(name).unwrap_or(None))
+}
