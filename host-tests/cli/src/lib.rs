@@ -7,6 +7,7 @@ pub mod bench;
 pub mod build;
 pub mod commands;
 pub mod exit;
+pub mod inspect;
 pub mod output;
 pub mod prove;
 pub mod recording;

@@ -61,6 +61,16 @@ impl Output {
         }
     }
 
+    /// Prints text without colours, and no progress: for work inside a library or a test.
+    #[must_use]
+    pub const fn silent() -> Self {
+        Self {
+            format: Format::Human,
+            quiet: true,
+            terminal: false,
+        }
+    }
+
     /// Returns the form of the data.
     #[must_use]
     pub const fn format(&self) -> Format {
