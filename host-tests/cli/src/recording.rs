@@ -1,1 +1,36 @@
-//! The work behind the verb of this name.
+//! Recorded traffic: reading it from any format that is known, and writing our own.
+//!
+//! [`RecordingReader`] yields [`Event`]s in the order of time and in bounded memory, from Envoy's taps and from
+//! recordings of ours; [`RecordingWriter`] writes the latter, and [`convert`] makes one of the other. The format is described
+//! in `host-tests/recordings/FORMAT.md`.
+
+mod access_log;
+mod convert;
+mod entries;
+mod error;
+mod event;
+mod header;
+mod jsonl;
+mod reader;
+mod reorder;
+mod sequence;
+mod tap;
+mod wire;
+mod write;
+
+pub use convert::{ConvertError, Converted, convert};
+pub use error::{Place, RecordingError, RecordingProblem};
+pub use event::{
+    Body, Bytes, Close, CloseReason, Event, EventKind, Field, Headers, Open, Trailers, Upstream,
+};
+pub use header::{Cluster, FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, Format, Header};
+pub use reader::{
+    ClusterRule, InputFormat, MAX_ENTRY_BYTES, REORDER_WINDOW_NS, ReadOptions, RecordingReader,
+    Statistics,
+};
+pub use reorder::HELD_BYTES_MAX;
+pub use sequence::{OPEN_STREAMS_MAX, SequenceProblem};
+pub use write::RecordingWriter;
+
+/// What writes recordings: name and version.
+pub const PRODUCER: &str = concat!("tidegate ", env!("CARGO_PKG_VERSION"));

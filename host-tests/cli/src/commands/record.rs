@@ -1,16 +1,195 @@
 //! `tidegate record`.
 
-use crate::exit::{ExitCode, Failure};
-use crate::output::Output;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::exit::{ExitCode, WithCode};
+use crate::output::{self, Output, bytes, thousands};
+use crate::recording::{
+    self, Cluster, ClusterRule, ConvertError, Converted, InputFormat, ReadOptions, RecordingError,
+    RecordingReader,
+};
 
 /// Arguments of `tidegate record`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Files or directories of recorded traffic; `-` is standard input. All of them become one recording.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// The recording to write; it appears when it is complete.
+    #[arg(short, long, value_name = "FILE.tidegate.jsonl")]
+    output: PathBuf,
+    /// Version of the Envoy that was recorded, for the header.
+    #[arg(long, value_name = "VERSION")]
+    envoy: Option<String>,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// How to read recorded traffic; the same for every verb that does.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Reading {
+    /// The format, when it shouldn't be recognised by its content.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    from: Option<InputFormat>,
+    /// The cluster of requests that no one names one for; with a prefix, of those whose path begins so. May be
+    /// repeated: the first that matches.
+    #[arg(long = "cluster", value_parser = cluster_rule, value_name = "[/PREFIX=]NAME")]
+    clusters: Vec<ClusterRule>,
+    /// Endpoints of a cluster, as `NAME=IP:PORT,IP:PORT`, besides those that the recording names. May be repeated.
+    #[arg(long, value_parser = endpoints, value_name = "NAME=IP:PORT,…")]
+    endpoints: Vec<Cluster>,
+    /// Envoy's access log of the same traffic as JSON: it has the clusters, times and details that a tap lacks. May be
+    /// repeated.
+    #[arg(long = "access-log", value_name = "FILE")]
+    access_logs: Vec<PathBuf>,
+    /// How far apart in time the traces of a file may come, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    reorder_window: u32,
+    /// The longest line or trace, in bytes.
+    #[arg(long, default_value_t = recording::MAX_ENTRY_BYTES, value_name = "BYTES")]
+    max_entry_bytes: usize,
+}
+
+impl Reading {
+    /// Returns the options that the arguments stand for.
+    #[must_use]
+    pub fn options(&self) -> ReadOptions {
+        ReadOptions {
+            from: self.from,
+            clusters: self.clusters.clone(),
+            endpoints: self.endpoints.clone(),
+            access_logs: self.access_logs.clone(),
+            reorder_window_ns: u64::from(self.reorder_window) * 1_000_000_000,
+            max_entry_bytes: self.max_entry_bytes,
+        }
+    }
+}
+
+/// Prints what is wrong with an input, with the place in it, and says how the command ends.
+pub fn report(error: &RecordingError, output: &Output) -> ExitCode {
+    output.complain(error.render(console::colors_enabled_stderr()).trim_end());
+    ExitCode::Usage
+}
 
 /// Runs the verb.
 ///
 /// # Errors
 /// See the exit codes.
-pub fn run(_arguments: &Arguments, _output: &Output) -> anyhow::Result<ExitCode> {
-    Err(Failure::usage("`record` is on its way").into())
+pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    let options = arguments.reading.options();
+    let mut reader = match RecordingReader::open(&arguments.inputs, &options) {
+        Ok(reader) => reader,
+        Err(error) => return Ok(report(&error, output)),
+    };
+    let converted =
+        match recording::convert(&mut reader, &arguments.output, arguments.envoy.as_deref()) {
+            Ok(converted) => converted,
+            Err(ConvertError::Input(error)) => return Ok(report(&error, output)),
+            Err(error) => return Err(error).with_code(ExitCode::Usage),
+        };
+    if output.is_json() {
+        output.json(&Document {
+            output: arguments.output.display().to_string(),
+            recording: &converted,
+        })?;
+    } else {
+        print(arguments, &converted, output)?;
+    }
+    Ok(ExitCode::Passed)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    output: String,
+    recording: &'a Converted,
+}
+
+fn print(arguments: &Arguments, converted: &Converted, output: &Output) -> anyhow::Result<()> {
+    output.line(format_args!(
+        "{}  {}",
+        output::bold().apply_to(arguments.output.display()),
+        output::dim().apply_to(bytes(converted.bytes))
+    ))?;
+    output.line(format_args!(
+        "  {} streams, {} exchanges, {} sessions, {} WebSockets, {} of bodies",
+        thousands(converted.streams),
+        thousands(converted.exchanges),
+        thousands(converted.sessions),
+        thousands(converted.websockets),
+        bytes(converted.body_bytes)
+    ))?;
+    for (cluster, endpoints) in &converted.clusters {
+        output.line(format_args!("  cluster {cluster}: {endpoints} endpoints"))?;
+    }
+    if converted.truncated > 0 {
+        output.warn(format_args!(
+            "{} bodies were cut off when they were recorded: raise the tap's `max_buffered_rx_bytes` and `max_buffered_tx_bytes`",
+            thousands(converted.truncated)
+        ));
+    }
+    for (reason, count) in &converted.skipped_by_reason {
+        output.warn(format_args!("left out: {} {reason}", thousands(*count)));
+    }
+    if converted.late_events > 0 {
+        output.warn(format_args!(
+            "{} events came too late to be put in order: raise `--reorder-window`",
+            thousands(converted.late_events)
+        ));
+    }
+    if converted.without_log_entry > 0 {
+        output.warn(format_args!(
+            "{} requests are not in the access log",
+            thousands(converted.without_log_entry)
+        ));
+    }
+    if converted
+        .clusters
+        .iter()
+        .all(|(_, endpoints)| *endpoints == 0)
+        && converted.exchanges > 0
+    {
+        output.warn(
+            "the recording names no endpoint: give them with `--endpoints` or `--access-log`",
+        );
+    }
+    if converted.clusters.is_empty() && converted.streams > 0 {
+        output.warn("no stream names its cluster: give it with `--cluster` or `--access-log`");
+    }
+    Ok(())
+}
+
+fn cluster_rule(text: &str) -> Result<ClusterRule, String> {
+    let (prefix, name) = match text.split_once('=') {
+        Some((prefix, name)) if prefix.starts_with('/') => (prefix, name),
+        _ => ("", text),
+    };
+    if name.is_empty() {
+        return Err("expected `NAME` or `/PREFIX=NAME`".to_owned());
+    }
+    Ok(ClusterRule {
+        prefix: prefix.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+fn endpoints(text: &str) -> Result<Cluster, String> {
+    let (name, list) = text
+        .split_once('=')
+        .filter(|(name, list)| !name.is_empty() && !list.is_empty())
+        .ok_or("expected `NAME=IP:PORT,IP:PORT`")?;
+    let endpoints = list
+        .split(',')
+        .map(|endpoint| {
+            let address: Result<std::net::SocketAddr, _> = endpoint.parse();
+            address
+                .map(|address| address.to_string())
+                .map_err(|_error| format!("`{endpoint}` is not `IP:PORT`"))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Cluster {
+        name: name.to_owned(),
+        endpoints,
+    })
 }

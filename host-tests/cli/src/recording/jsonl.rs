@@ -1,0 +1,106 @@
+//! Reads our own recordings.
+
+use super::entries::Entries;
+use super::error::{RecordingError, RecordingProblem};
+use super::event::Event;
+use super::header::Header;
+use super::sequence::Sequence;
+use super::wire::{KINDS, RawEvent, RawTime};
+
+/// A recording of ours that is being read.
+#[derive(Debug)]
+pub(super) struct Jsonl {
+    entries: Entries,
+    header: Header,
+    sequence: Sequence,
+}
+
+impl Jsonl {
+    /// Reads the header.
+    pub(super) fn new(mut entries: Entries) -> Result<Self, RecordingError> {
+        if !entries.next_line()? {
+            return Err(RecordingError::of_input(
+                entries.name(),
+                RecordingProblem::Empty,
+            ));
+        }
+        Header::check(entries.entry()).map_err(|problem| at_start(&entries, problem))?;
+        let header = serde_json::from_slice(entries.entry()).map_err(|error| {
+            RecordingError::of_json::<Header>(
+                entries.name(),
+                entries.entry(),
+                entries.line(),
+                &error,
+            )
+        })?;
+        Ok(Self {
+            entries,
+            header,
+            sequence: Sequence::default(),
+        })
+    }
+
+    pub(super) const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(super) const fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// Returns how many streams are open.
+    pub(super) fn open_streams(&self) -> usize {
+        self.sequence.open_streams()
+    }
+
+    /// Returns the time of the next event without taking it; `None` at the end.
+    pub(super) fn peek_time(&mut self) -> Result<Option<u64>, RecordingError> {
+        if !self.entries.next_line()? {
+            return Ok(None);
+        }
+        self.entries.give_again();
+        let time = serde_json::from_slice::<RawTime>(self.entries.entry());
+        // A line without a time is wrong, and says so when it is read in full: now.
+        Ok(Some(time.map_or(0, |time| time.t)))
+    }
+
+    /// Reads the next event; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Event<'_>>, RecordingError> {
+        if !self.entries.next_line()? {
+            return Ok(None);
+        }
+        let entries = &self.entries;
+        let raw = serde_json::from_slice::<RawEvent<'_>>(entries.entry()).map_err(|error| {
+            RecordingError::of_json::<RawEvent<'_>>(
+                entries.name(),
+                entries.entry(),
+                entries.line(),
+                &error,
+            )
+        })?;
+        let event = raw.into_event().ok_or_else(|| {
+            let message = format!("expected exactly {KINDS}");
+            at_start(
+                entries,
+                RecordingProblem::Shape {
+                    path: "$".to_owned(),
+                    message,
+                },
+            )
+        })?;
+        self.sequence
+            .check(&event)
+            .map_err(|problem| at_start(entries, problem))?;
+        Ok(Some(event))
+    }
+}
+
+fn at_start(entries: &Entries, problem: impl Into<RecordingProblem>) -> RecordingError {
+    RecordingError::of_entry(
+        entries.name(),
+        entries.entry(),
+        entries.line(),
+        (1, 1),
+        problem,
+    )
+}

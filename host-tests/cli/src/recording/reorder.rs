@@ -1,0 +1,190 @@
+//! Puts events of several streams into the order of time.
+//!
+//! Why: a tap is written when its stream ends, so a file of taps is ordered by ends, and a replay needs the order of
+//! what happened. All of it could be sorted only in memory that grows with the recording.
+//! Model: an event is held until the newest beginning of a stream is more than the window after it, or until the
+//! held events exceed [`HELD_BYTES_MAX`]. One that comes later still is moved to the time that was reached, and counted.
+//! Limits: memory ≤ [`HELD_BYTES_MAX`] and one trace. Cost: O(log held) per event.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use super::event::{Event, EventKind};
+
+/// How much may be held back for the sake of order. A trace with full bodies is some 10 KB, so that this holds
+/// thousands of streams that overlap; less would order them worse, more helps nobody.
+pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Holds events back until their turn.
+#[derive(Debug)]
+pub(super) struct Reorder {
+    held: BinaryHeap<Reverse<Held>>,
+    window_ns: u64,
+    newest_ns: u64,
+    reached_ns: u64,
+    arrived: u64,
+    bytes: usize,
+    peak: usize,
+    late: u64,
+}
+
+impl Reorder {
+    pub(super) const fn new(window_ns: u64) -> Self {
+        Self {
+            held: BinaryHeap::new(),
+            window_ns,
+            newest_ns: 0,
+            reached_ns: 0,
+            arrived: 0,
+            bytes: 0,
+            peak: 0,
+            late: 0,
+        }
+    }
+
+    /// Takes an event. The events of one stream come in their order.
+    pub(super) fn push(&mut self, event: Event<'static>) {
+        if matches!(event.kind, EventKind::Open(_)) {
+            self.newest_ns = self.newest_ns.max(event.time_ns);
+        }
+        let weight = event.weight_bytes();
+        self.bytes += weight;
+        self.peak = self.peak.max(self.bytes);
+        self.held.push(Reverse(Held {
+            order: (event.time_ns, self.arrived),
+            weight,
+            event,
+        }));
+        self.arrived += 1;
+    }
+
+    /// Says that no stream will begin before this time.
+    pub(super) fn nothing_before(&mut self, time_ns: u64) {
+        self.newest_ns = self.newest_ns.max(time_ns.saturating_add(self.window_ns));
+    }
+
+    /// Gives the earliest event if its turn has come; `at_end` when nothing more will be pushed.
+    pub(super) fn pop(&mut self, at_end: bool) -> Option<Event<'static>> {
+        let Reverse(first) = self.held.peek()?;
+        let due = first.order.0.saturating_add(self.window_ns) < self.newest_ns;
+        if !(due || at_end || self.bytes > HELD_BYTES_MAX) {
+            return None;
+        }
+        let Reverse(Held {
+            mut event, weight, ..
+        }) = self.held.pop()?;
+        self.bytes -= weight;
+        if event.time_ns < self.reached_ns {
+            self.late += 1;
+            event.time_ns = self.reached_ns;
+        }
+        self.reached_ns = event.time_ns;
+        Some(event)
+    }
+
+    /// Returns the largest number of bytes that were held at a time.
+    pub(super) const fn peak_bytes(&self) -> usize {
+        self.peak
+    }
+
+    /// Returns how many events were moved because they came too late.
+    pub(super) const fn late(&self) -> u64 {
+        self.late
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    order: (u64, u64),
+    weight: usize,
+    event: Event<'static>,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Held {}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Held {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order.cmp(&other.order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::event::Open;
+
+    fn open(stream: u64, time_ns: u64) -> Event<'static> {
+        Event {
+            time_ns,
+            stream,
+            kind: EventKind::Open(Open::default()),
+        }
+    }
+
+    #[test]
+    fn events_within_the_window_come_out_in_the_order_of_time() {
+        let mut reorder = Reorder::new(100);
+        let mut out = Vec::new();
+        for (stream, time_ns) in [(1, 50), (2, 10), (3, 120), (4, 60), (5, 200)] {
+            reorder.push(open(stream, time_ns));
+            while let Some(event) = reorder.pop(false) {
+                out.push(event.stream);
+            }
+        }
+        while let Some(event) = reorder.pop(true) {
+            out.push(event.stream);
+        }
+        assert_eq!(out, [2, 1, 4, 3, 5]);
+        assert_eq!(reorder.late(), 0);
+    }
+
+    #[test]
+    fn an_event_behind_the_window_is_moved_and_counted() {
+        let mut reorder = Reorder::new(10);
+        reorder.push(open(1, 100));
+        reorder.push(open(2, 200));
+        assert_eq!(reorder.pop(false).map(|event| event.time_ns), Some(100));
+        reorder.push(open(3, 50));
+        assert_eq!(
+            reorder
+                .pop(false)
+                .map(|event| (event.stream, event.time_ns)),
+            Some((3, 100))
+        );
+        assert_eq!(reorder.late(), 1);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_whatever_the_window() {
+        let mut reorder = Reorder::new(u64::MAX);
+        let body = crate::recording::event::Body {
+            bytes: vec![0; 1 << 20].into(),
+            ..Default::default()
+        };
+        for time_ns in 0..100 {
+            reorder.push(Event {
+                time_ns,
+                stream: 1,
+                kind: EventKind::RequestBody(body.clone()),
+            });
+            while reorder.pop(false).is_some() {}
+        }
+        assert!(
+            reorder.peak_bytes() <= HELD_BYTES_MAX + (2 << 20),
+            "{}",
+            reorder.peak_bytes()
+        );
+    }
+}

@@ -1,0 +1,434 @@
+//! The lines of a recording as JSON.
+//!
+//! Reading borrows what stands literally in the line: a header without an escape costs no allocation.
+//! Writing is canonical: the same event is always the same bytes, and what wasn't recorded is left out.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Error as _, Serialize, SerializeMap, SerializeStruct, Serializer};
+
+use super::event::{
+    Body, Bytes, Close, CloseReason, Event, EventKind, Field, Headers, Open, Trailers, Upstream,
+};
+
+/// What a line holds besides its time and stream.
+pub(super) const KINDS: &str = "one of `open`, `request_headers`, `request_body`, `request_trailers`, `upstream`, \
+                                `response_headers`, `response_body`, `response_trailers`, `close`";
+
+/// A line as it stands in the file.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an event")]
+pub(super) struct RawEvent<'a> {
+    t: u64,
+    stream: u64,
+    #[serde(borrow)]
+    open: Option<RawOpen<'a>>,
+    #[serde(borrow)]
+    request_headers: Option<RawHeaders<'a>>,
+    #[serde(borrow)]
+    request_body: Option<RawBody<'a>>,
+    #[serde(borrow)]
+    request_trailers: Option<RawTrailers<'a>>,
+    #[serde(borrow)]
+    upstream: Option<RawUpstream<'a>>,
+    #[serde(borrow)]
+    response_headers: Option<RawHeaders<'a>>,
+    #[serde(borrow)]
+    response_body: Option<RawBody<'a>>,
+    #[serde(borrow)]
+    response_trailers: Option<RawTrailers<'a>>,
+    #[serde(borrow)]
+    close: Option<RawClose<'a>>,
+}
+
+/// The time and stream of a line, for merging several files without reading the rest.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct RawTime {
+    pub(super) t: u64,
+}
+
+impl<'a> RawEvent<'a> {
+    /// Makes an event of the line; `None` unless it says exactly one thing.
+    pub(super) fn into_event(self) -> Option<Event<'a>> {
+        let kinds = [
+            self.open.map(|raw| EventKind::Open(raw.into())),
+            self.request_headers
+                .map(|raw| EventKind::RequestHeaders(raw.into())),
+            self.request_body.map(|raw| EventKind::RequestBody(raw.0)),
+            self.request_trailers
+                .map(|raw| EventKind::RequestTrailers(raw.into())),
+            self.upstream.map(|raw| EventKind::Upstream(raw.into())),
+            self.response_headers
+                .map(|raw| EventKind::ResponseHeaders(raw.into())),
+            self.response_body.map(|raw| EventKind::ResponseBody(raw.0)),
+            self.response_trailers
+                .map(|raw| EventKind::ResponseTrailers(raw.into())),
+            self.close.map(|raw| EventKind::Close(raw.into())),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let kind = kinds.next()?;
+        if kinds.next().is_some() {
+            return None;
+        }
+        Some(Event {
+            time_ns: self.t,
+            stream: self.stream,
+            kind,
+        })
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct RawOpen<'a> {
+    connection: Option<u64>,
+    #[serde(borrow)]
+    source: Option<Text<'a>>,
+    #[serde(borrow)]
+    destination: Option<Text<'a>>,
+    #[serde(borrow)]
+    protocol: Option<Text<'a>>,
+    #[serde(borrow)]
+    cluster: Option<Text<'a>>,
+    #[serde(borrow)]
+    route: Option<Text<'a>>,
+    #[serde(borrow)]
+    session: Option<Text<'a>>,
+}
+
+impl<'a> From<RawOpen<'a>> for Open<'a> {
+    fn from(raw: RawOpen<'a>) -> Self {
+        Self {
+            connection: raw.connection,
+            source: raw.source.map(|text| text.0),
+            destination: raw.destination.map(|text| text.0),
+            protocol: raw.protocol.map(|text| text.0),
+            cluster: raw.cluster.map(|text| text.0),
+            route: raw.route.map(|text| text.0),
+            session: raw.session.map(|text| text.0),
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct RawHeaders<'a> {
+    #[serde(borrow)]
+    headers: Vec<Pair<'a>>,
+    #[serde(default)]
+    end_stream: bool,
+}
+
+impl<'a> From<RawHeaders<'a>> for Headers<'a> {
+    fn from(raw: RawHeaders<'a>) -> Self {
+        Self {
+            fields: fields(raw.headers),
+            end_stream: raw.end_stream,
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct RawTrailers<'a> {
+    #[serde(borrow)]
+    trailers: Vec<Pair<'a>>,
+}
+
+impl<'a> From<RawTrailers<'a>> for Trailers<'a> {
+    fn from(raw: RawTrailers<'a>) -> Self {
+        Self {
+            fields: fields(raw.trailers),
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct RawUpstream<'a> {
+    #[serde(borrow)]
+    address: Text<'a>,
+    attempts: Option<u64>,
+}
+
+impl<'a> From<RawUpstream<'a>> for Upstream<'a> {
+    fn from(raw: RawUpstream<'a>) -> Self {
+        Self {
+            address: raw.address.0,
+            attempts: raw.attempts,
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct RawClose<'a> {
+    #[serde(borrow)]
+    details: Option<Text<'a>>,
+    #[serde(borrow)]
+    flags: Option<Text<'a>>,
+    #[serde(default)]
+    reason: RawReason,
+}
+
+impl<'a> From<RawClose<'a>> for Close<'a> {
+    fn from(raw: RawClose<'a>) -> Self {
+        Self {
+            details: raw.details.map(|text| text.0),
+            flags: raw.flags.map(|text| text.0),
+            reason: match raw.reason {
+                RawReason::ClientReset => CloseReason::ClientReset,
+                RawReason::Complete => CloseReason::Complete,
+                RawReason::UpstreamReset => CloseReason::UpstreamReset,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case", expecting = "the reason of an end")]
+enum RawReason {
+    ClientReset,
+    #[default]
+    Complete,
+    UpstreamReset,
+}
+
+/// A name and a value.
+#[derive(Debug, serde::Deserialize)]
+#[serde(expecting = "a pair of name and value")]
+struct Pair<'a>(#[serde(borrow)] Octets<'a>, #[serde(borrow)] Octets<'a>);
+
+fn fields(pairs: Vec<Pair<'_>>) -> Vec<Field<'_>> {
+    // The same layout on both sides: the allocation is used again.
+    pairs
+        .into_iter()
+        .map(|Pair(name, value)| (name.0, value.0))
+        .collect()
+}
+
+/// A string, borrowed when it stands literally in the line.
+#[derive(Debug)]
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A string, or `{"base64": …}` for bytes that are no text.
+#[derive(Debug)]
+struct Octets<'a>(Bytes<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Octets<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OctetsVisitor;
+        impl<'de> Visitor<'de> for OctetsVisitor {
+            type Value = Octets<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string or {\"base64\": …}")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Octets(Cow::Borrowed(text.as_bytes())))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Octets(Cow::Owned(text.as_bytes().to_vec())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                match map.next_key::<Text<'de>>()? {
+                    Some(Text(key)) if key == "base64" => {}
+                    Some(Text(key)) => return Err(de::Error::unknown_field(&key, &["base64"])),
+                    None => return Err(de::Error::missing_field("base64")),
+                }
+                let bytes = map.next_value::<Base64>()?.0;
+                if let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+                    return Err(de::Error::unknown_field(&key, &["base64"]));
+                }
+                Ok(Octets(Cow::Owned(bytes)))
+            }
+        }
+        deserializer.deserialize_any(OctetsVisitor)
+    }
+}
+
+/// Bytes in base64 with padding.
+#[derive(Debug)]
+pub(super) struct Base64(pub(super) Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        STANDARD
+            .decode(text.as_bytes())
+            .map(Base64)
+            .map_err(|_error| {
+                // The value itself is not repeated: it may be megabytes long.
+                de::Error::invalid_value(
+                    de::Unexpected::Other("something else"),
+                    &"base64 with padding",
+                )
+            })
+    }
+}
+
+/// `{"text": …}` or `{"base64": …}`, with what is known of the end.
+#[derive(Debug)]
+struct RawBody<'a>(Body<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawBody<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields, expecting = "an object")]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            text: Option<Text<'a>>,
+            base64: Option<Base64>,
+            #[serde(default)]
+            end_stream: bool,
+            #[serde(default)]
+            truncated: bool,
+        }
+        let Fields {
+            text,
+            base64,
+            end_stream,
+            truncated,
+        } = Fields::deserialize(deserializer)?;
+        let bytes = match (text, base64) {
+            (Some(Text(Cow::Borrowed(text))), None) => Cow::Borrowed(text.as_bytes()),
+            (Some(Text(Cow::Owned(text))), None) => Cow::Owned(text.into_bytes()),
+            (None, Some(Base64(bytes))) => Cow::Owned(bytes),
+            _ => {
+                return Err(de::Error::custom(
+                    "expected exactly one of `text` and `base64`",
+                ));
+            }
+        };
+        Ok(RawBody(Body {
+            bytes,
+            end_stream,
+            truncated,
+        }))
+    }
+}
+
+/// An event as a line, without the line end.
+#[derive(Debug)]
+pub(super) struct Line<'a>(pub(super) &'a Event<'a>);
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("t", &self.0.time_ns)?;
+        map.serialize_entry("stream", &self.0.stream)?;
+        map.serialize_entry(self.0.kind.name(), &Kind(&self.0.kind))?;
+        map.end()
+    }
+}
+
+struct Kind<'a>(&'a EventKind<'a>);
+
+impl Serialize for Kind<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self.0 {
+            EventKind::Open(open) => {
+                if let Some(connection) = open.connection {
+                    map.serialize_entry("connection", &connection)?;
+                }
+                let texts = [
+                    ("source", &open.source),
+                    ("destination", &open.destination),
+                    ("protocol", &open.protocol),
+                    ("cluster", &open.cluster),
+                    ("route", &open.route),
+                    ("session", &open.session),
+                ];
+                for (name, text) in texts {
+                    if let Some(text) = text {
+                        map.serialize_entry(name, text)?;
+                    }
+                }
+            }
+            EventKind::RequestHeaders(headers) | EventKind::ResponseHeaders(headers) => {
+                map.serialize_entry("headers", &Fields(&headers.fields))?;
+                map.serialize_entry("end_stream", &headers.end_stream)?;
+            }
+            EventKind::RequestBody(body) | EventKind::ResponseBody(body) => {
+                match std::str::from_utf8(&body.bytes) {
+                    Ok(text) => map.serialize_entry("text", text)?,
+                    Err(_) => map.serialize_entry("base64", &STANDARD.encode(&body.bytes))?,
+                }
+                map.serialize_entry("end_stream", &body.end_stream)?;
+                if body.truncated {
+                    map.serialize_entry("truncated", &true)?;
+                }
+            }
+            EventKind::RequestTrailers(trailers) | EventKind::ResponseTrailers(trailers) => {
+                map.serialize_entry("trailers", &Fields(&trailers.fields))?;
+            }
+            EventKind::Upstream(upstream) => {
+                map.serialize_entry("address", &upstream.address)?;
+                if let Some(attempts) = upstream.attempts {
+                    map.serialize_entry("attempts", &attempts)?;
+                }
+            }
+            EventKind::Close(close) => {
+                for (name, text) in [("details", &close.details), ("flags", &close.flags)] {
+                    if let Some(text) = text {
+                        map.serialize_entry(name, text)?;
+                    }
+                }
+                let reason = CloseReason::ALL
+                    .into_iter()
+                    .find_map(|(reason, name)| (reason == close.reason).then_some(name))
+                    .ok_or_else(|| S::Error::custom("a reason without a name"))?;
+                map.serialize_entry("reason", reason)?;
+            }
+        }
+        map.end()
+    }
+}
+
+struct Fields<'a>(&'a [Field<'a>]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.0
+                .iter()
+                .map(|(name, value)| (Value(name), Value(value))),
+        )
+    }
+}
+
+struct Value<'a>(&'a [u8]);
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Ok(text) = std::str::from_utf8(self.0) {
+            return serializer.serialize_str(text);
+        }
+        let mut object = serializer.serialize_struct("Base64", 1)?;
+        object.serialize_field("base64", &STANDARD.encode(self.0))?;
+        object.end()
+    }
+}
