@@ -1,0 +1,82 @@
+//! What plugins, clusters and limits are declared with.
+
+/// The proxy whose behaviour is modelled where the specification and proxies differ.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Envoy 1.40.
+    #[default]
+    Envoy,
+}
+
+/// What becomes of traffic after a trap.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum FailurePolicy {
+    /// 503 for the request that trapped and for every later one on that thread.
+    #[default]
+    FailClosed,
+    /// Traffic passes the plugin untouched.
+    FailOpen,
+    /// 503 for the request that trapped; the next one gets a fresh VM, at most about one a second.
+    FailReload,
+}
+
+/// What a guest may use. A guest that crosses a limit is stopped; the host is not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Fuel (about one unit per instruction) for one callback; a callback that needs more traps.
+    pub fuel_per_callback: u64,
+    /// Linear memory of one VM in bytes; growing beyond it fails as it does in the proxy.
+    pub memory_bytes: u64,
+    /// Bytes that one callback may make the host keep for it (headers, bodies, shared data, queues,
+    /// logs); a callback that needs more traps.
+    pub host_bytes_per_callback: u64,
+    /// Bytes that one callback may make the host move or compare on its behalf; a callback that
+    /// needs more traps. This is what bounds a loop over host calls, which costs little fuel.
+    pub host_work_per_callback: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // A second or so of compiled code.
+            fuel_per_callback: 1_000_000_000,
+            // SOURCE: proxy-wasm-cpp-host allows 1 GiB of linear memory.
+            memory_bytes: 1 << 30,
+            host_bytes_per_callback: 64 << 20,
+            host_work_per_callback: 4 << 30,
+        }
+    }
+}
+
+/// One plugin, as an Envoy `PluginConfig` has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginConfig {
+    /// Name of the plugin, for logs, reports and the property `plugin_name`.
+    pub name: String,
+    /// Root ID; plugins of one VM with the same root ID and configuration share a root context.
+    pub root_id: String,
+    /// VM ID: VMs with the same one share data and queues.
+    pub vm_id: String,
+    /// Bytes handed to `proxy_on_vm_start`.
+    pub vm_configuration: Vec<u8>,
+    /// Bytes handed to `proxy_on_configure`.
+    pub configuration: Vec<u8>,
+    /// Environment variables of the VM, in order.
+    pub environment: Vec<(String, String)>,
+    /// What becomes of traffic after a trap.
+    pub failure_policy: FailurePolicy,
+    /// Whether a pause in `proxy_on_request_headers` lets body callbacks go on.
+    pub allow_on_headers_stop_iteration: bool,
+    /// What the plugin's VM may use. The first plugin of a shared VM decides.
+    pub limits: Limits,
+}
+
+/// A cluster that call-outs can name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClusterConfig {
+    /// Name of the cluster.
+    pub name: String,
+    /// Addresses as `ip:port`. A call-out to a cluster without any fails inline.
+    pub endpoints: Vec<String>,
+}

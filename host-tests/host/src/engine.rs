@@ -1,0 +1,74 @@
+//! The WebAssembly engine with settings under which a run is repeatable.
+
+use std::path::PathBuf;
+
+/// What an [`Engine`] is made with.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Directory for compiled modules; it is created when missing. `None` compiles every time.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The compiled-module cache could not be opened.
+    #[error("open the cache of compiled modules in `{}`", dir.display())]
+    Cache {
+        /// The directory that was asked for.
+        dir: PathBuf,
+        /// What the engine said.
+        source: anyhow::Error,
+    },
+    /// This machine cannot run the compiled code.
+    #[error("start the WebAssembly engine")]
+    Unsupported {
+        /// What the engine said.
+        source: anyhow::Error,
+    },
+}
+
+/// Compiles and runs modules. Cheap to clone; one per process is enough.
+///
+/// Fuel is on, NaNs are canonical, relaxed SIMD is deterministic and threads are off: the same
+/// module, inputs and seed give the same outputs and the same fuel on every machine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) inner: wasmtime::Engine,
+}
+
+impl Engine {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    ///
+    /// The cache directory cannot be used → [`EngineError::Cache`]; the machine cannot run compiled
+    /// code → [`EngineError::Unsupported`].
+    pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
+        let unsupported = |source: wasmtime::Error| EngineError::Unsupported {
+            source: anyhow::anyhow!("{source:#}"),
+        };
+        let mut config = wasmtime::Config::new();
+        config.consume_fuel(true);
+        config.cranelift_nan_canonicalization(true);
+        config.relaxed_simd_deterministic(true);
+        config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
+        if let Some(dir) = &options.cache_dir {
+            let cache = || -> Result<wasmtime::Cache, anyhow::Error> {
+                std::fs::create_dir_all(dir)?;
+                let mut cache = wasmtime::CacheConfig::new();
+                cache.with_directory(std::path::absolute(dir)?);
+                wasmtime::Cache::new(cache).map_err(|error| anyhow::anyhow!("{error:#}"))
+            };
+            let cache = cache().map_err(|source| EngineError::Cache {
+                dir: dir.clone(),
+                source,
+            })?;
+            config.cache(Some(cache));
+        }
+        wasmtime::Engine::new(&config)
+            .map(|inner| Self { inner })
+            .map_err(unsupported)
+    }
+}

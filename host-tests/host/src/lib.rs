@@ -1,0 +1,25 @@
+//! A Proxy-Wasm host without a proxy: it loads filters as Envoy does and runs them offline, in virtual
+//! time, so that what a filter does with recorded traffic can be seen and repeated.
+//!
+//! The host does no I/O. A driver hands in streams, headers, bodies and time, and polls what leaves
+//! the filter chain.
+
+pub mod attributes;
+pub mod config;
+pub mod engine;
+pub mod headers;
+pub mod module;
+pub mod observer;
+pub mod output;
+pub mod proxy;
+pub mod report;
+
+pub use attributes::{ResponseAttributes, StreamAttributes, UpstreamAttributes};
+pub use config::{ClusterConfig, FailurePolicy, Limits, PluginConfig, Profile};
+pub use engine::{Engine, EngineError, EngineOptions};
+pub use headers::HeaderMap;
+pub use module::{AbiVersion, Module, ModuleError, ModuleInfo};
+pub use observer::{Callback, HostCall, LogLevel, LogLine, Observer, Place, VmEvent};
+pub use output::{CallAnswer, CallId, CloseReason, Output, PendingCall, StreamId, Thread};
+pub use proxy::{InputError, OwnedLogLine, Proxy, ProxyBuilder, StartError};
+pub use report::{CallbackCost, MetricKind, MetricValue, PluginCost, SharedEntry, VmInfo, VmState};
