@@ -8,6 +8,7 @@ pub mod build;
 pub mod commands;
 pub mod exit;
 pub mod inspect;
+pub mod module_file;
 pub mod output;
 pub mod prove;
 pub mod recording;

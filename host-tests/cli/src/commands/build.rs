@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::build::{self, Kind, Request, Toolchain, Way};
 use crate::exit::ExitCode;
 use crate::inspect::Inspection;
+use crate::module_file::ModuleFile;
 use crate::output::{Align, Output, Table, bytes, thousands};
 
 /// Arguments of `tidegate build`.
@@ -58,7 +59,7 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     let built = build::build(&request, output)?;
     let mut rows = Vec::new();
     for module in built.modules {
-        let inspection = Inspection::of_file(&module.path)?;
+        let inspection = Inspection::of(&ModuleFile::read(&module.path)?)?;
         rows.push(Row {
             name: module.name,
             kind: module.kind,
@@ -79,7 +80,7 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     }
     output.line(format_args!(
         "{} ({}), {:.1} s",
-        built.compiler,
+        built.compiler.split(" (").next().unwrap_or_default(),
         built.way,
         built.elapsed.as_secs_f64()
     ))?;
