@@ -1,0 +1,21 @@
+;; Writes shared data under ever new keys of 64 KiB.
+(module
+  (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 65536))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "malloc") (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $free))
+    (global.set $free (i32.add (global.get $free) (i32.add (local.get $size) (i32.const 8))))
+    (local.get $at))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (local $key i32)
+    (loop $again
+      (local.set $key (i32.add (local.get $key) (i32.const 1)))
+      (i32.store (i32.const 16) (local.get $key))
+      (drop (call $set (i32.const 16) (i32.const 4) (i32.const 0) (i32.const 65536) (i32.const 0)))
+      (br $again))
+    (i32.const 0))
+)

@@ -1,0 +1,20 @@
+;; Logs bytes that are not text, an empty line, and a level that does not exist.
+(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 65536))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "malloc") (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $free))
+    (global.set $free (i32.add (global.get $free) (i32.add (local.get $size) (i32.const 8))))
+    (local.get $at))
+  (data (i32.const 16) "\ff\fe\00not text\c3")
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $log (i32.const 2) (i32.const 16) (i32.const 12)))
+    (drop (call $log (i32.const 2) (i32.const 16) (i32.const 0)))
+    ;; 2 is BadArgument: the guest traps where the host answers anything else.
+    (if (i32.ne (call $log (i32.const 99) (i32.const 16) (i32.const 1)) (i32.const 2)) (then unreachable))
+    (i32.const 0))
+)

@@ -1,0 +1,18 @@
+;; Traps on a request that carries the header x-trap; all others pass.
+(module
+  (import "env" "proxy_get_header_map_value" (func $value (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 65536))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "malloc") (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $free))
+    (global.set $free (i32.add (global.get $free) (i32.add (local.get $size) (i32.const 8))))
+    (local.get $at))
+  (data (i32.const 16) "x-trap")
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (if (i32.eqz (call $value (i32.const 0) (i32.const 16) (i32.const 6) (i32.const 32) (i32.const 36)))
+      (then unreachable))
+    (i32.const 0))
+)
