@@ -11,6 +11,6 @@ mod problem;
 mod redacted;
 
 pub use duration::{format_duration, parse_duration};
-pub use json::{from_json, unique_map};
+pub use json::{from_json, unique_map, write_json_string};
 pub use problem::{Problem, Problems, Rejected};
 pub use redacted::Redacted;

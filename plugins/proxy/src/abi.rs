@@ -6,6 +6,13 @@
 //! too.
 
 #![expect(unsafe_code, reason = "the host's functions are foreign functions")]
+#![cfg_attr(
+    not(target_family = "wasm"),
+    expect(
+        clippy::too_many_arguments,
+        reason = "the ABI has functions with ten of them"
+    )
+)]
 
 use std::{
     alloc::{Layout, alloc},

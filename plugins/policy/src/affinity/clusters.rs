@@ -1,6 +1,6 @@
 //! Which rule holds for a cluster, and the name of its cookie.
 
-use alloc::{borrow::Cow, format, string::String, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeMap, format, string::String, vec::Vec};
 
 use super::decision::Policy;
 use crate::digest::fnv1a_64;
@@ -42,63 +42,85 @@ pub struct Match<'a> {
 /// Cost: O(log names + prefixes) per call; allocates only for a cluster that a prefix matched.
 #[derive(Clone, Debug)]
 pub struct Matcher {
-    /// Sorted by name.
-    names: Vec<(String, String, Policy)>,
-    prefixes: Vec<(String, Option<String>, Policy)>,
+    /// Leads from a cluster's name to its rule.
+    names: BTreeMap<String, usize>,
+    rules: Vec<Rule>,
+}
+
+/// Is a rule that is ready to be found.
+#[derive(Clone, Debug)]
+struct Rule {
+    /// Is the prefix, for a rule that has one.
+    prefix: Option<String>,
+    cookie_name: Option<String>,
+    policy: Policy,
 }
 
 impl Matcher {
     /// Prepares the rules of a configuration.
     #[must_use]
     pub fn new(clusters: &[Cluster]) -> Self {
-        let mut names = Vec::new();
-        let mut prefixes = Vec::new();
-        for Cluster {
-            selector,
-            cookie_name,
-            policy,
-        } in clusters
+        let mut names = BTreeMap::new();
+        let mut rules = Vec::with_capacity(clusters.len());
+        for (
+            index,
+            Cluster {
+                selector,
+                cookie_name,
+                policy,
+            },
+        ) in clusters.iter().enumerate()
         {
-            match selector {
+            let (prefix, cookie_name) = match selector {
                 Selector::Name(name) => {
-                    let cookie_name = cookie_name
-                        .clone()
-                        .unwrap_or_else(|| derived_name(name.as_bytes()));
-                    names.push((name.clone(), cookie_name, policy.clone()));
+                    names.insert(name.clone(), index);
+                    let derived = || derived_name(name.as_bytes());
+                    (None, Some(cookie_name.clone().unwrap_or_else(derived)))
                 }
-                Selector::Prefix(prefix) => {
-                    prefixes.push((prefix.clone(), cookie_name.clone(), policy.clone()));
-                }
-            }
+                Selector::Prefix(prefix) => (Some(prefix.clone()), None),
+            };
+            rules.push(Rule {
+                prefix,
+                cookie_name,
+                policy: policy.clone(),
+            });
         }
-        names.sort_by(|left, right| left.0.cmp(&right.0));
-        Self { names, prefixes }
+        Self { names, rules }
     }
 
     /// Finds the rule for the cluster with this name; `None` leaves its requests alone.
     #[must_use]
     pub fn find(&self, cluster: &[u8]) -> Option<Match<'_>> {
-        let exact = self
-            .names
-            .binary_search_by(|(name, ..)| name.as_bytes().cmp(cluster));
-        if let Some((_, cookie_name, policy)) = exact.ok().and_then(|index| self.names.get(index)) {
-            return Some(Match {
-                policy,
-                cookie_name: Cow::Borrowed(cookie_name),
-            });
-        }
-        let (_, cookie_name, policy) = self
-            .prefixes
-            .iter()
-            .find(|(prefix, ..)| cluster.starts_with(prefix.as_bytes()))?;
-        let cookie_name = match cookie_name {
+        // A configured name is text, so a name that is none can match a prefix only.
+        let exact = str::from_utf8(cluster)
+            .ok()
+            .and_then(|name| self.names.get(name));
+        let rule = match exact {
+            Some(index) => self.rules.get(*index)?,
+            None => self.rules.iter().find(|rule| {
+                rule.prefix
+                    .as_ref()
+                    .is_some_and(|prefix| cluster.starts_with(prefix.as_bytes()))
+            })?,
+        };
+        let cookie_name = match &rule.cookie_name {
             Some(name) => Cow::Borrowed(name.as_str()),
             None => Cow::Owned(derived_name(cluster)),
         };
         Some(Match {
-            policy,
+            policy: &rule.policy,
             cookie_name,
         })
+    }
+}
+
+impl Selector {
+    /// Tells selectors apart.
+    pub(super) fn to_text(&self) -> String {
+        match self {
+            Self::Name(name) => format!("name {name}"),
+            Self::Prefix(prefix) => format!("prefix {prefix}"),
+        }
     }
 }
 

@@ -11,7 +11,9 @@ use super::{
     set_cookie::{CookieAttributes, SameSite, Secure},
 };
 use crate::{
-    config::{Problem, Problems, Redacted, format_duration, from_json, parse_duration},
+    config::{
+        Problem, Problems, Redacted, format_duration, from_json, parse_duration, write_json_string,
+    },
     digest::fnv1a_64,
 };
 
@@ -79,7 +81,8 @@ impl Config {
         text: &str,
         environment: impl FnOnce(&str) -> Option<String>,
     ) -> Result<Self, Vec<Problem>> {
-        let raw: RawConfig = from_json(text, "keys").map_err(|problem| Vec::from([problem]))?;
+        let raw: RawConfig = from_json(text, "$.keys").map_err(|problem| Vec::from([problem]))?;
+        let RawTrust::None = raw.trust;
         let mut problems = Problems::new();
         let clusters = check_clusters(&raw.clusters, &mut problems);
         check_endpoint_header(&raw.endpoint_header, &mut problems);
@@ -96,10 +99,27 @@ impl Config {
         }
     }
 
-    /// Writes the configuration with every default; inline keys as `[redacted]`.
+    /// Writes the configuration with every default, in the order of the documentation; inline keys as
+    /// `[redacted]`.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.to_raw()).unwrap_or_default()
+        let mut json = String::from("{\"clusters\":[");
+        for (index, cluster) in self.clusters.iter().enumerate() {
+            json.push_str(if index == 0 { "{" } else { ",{" });
+            write_cluster(&mut json, cluster);
+            json.push('}');
+        }
+        json.push_str("],\"keys\":{");
+        match &self.key_source {
+            KeySource::Environment(name) => write_text(&mut json, "environment", Some(name)),
+            KeySource::Inline(_) => write_text(&mut json, "inline", Some("[redacted]")),
+        }
+        json.push_str("},");
+        write_text(&mut json, "endpoint_header", Some(&self.endpoint_header));
+        json.push_str(",\"reason_header\":");
+        json.push_str(if self.reason_header { "true" } else { "false" });
+        json.push_str(",\"trust\":\"none\"}");
+        json
     }
 
     /// Names the configuration: equal ones have equal digests, on every machine. Keys have no part in
@@ -138,19 +158,6 @@ impl Config {
     pub const fn has_reason_header(&self) -> bool {
         self.reason_header
     }
-
-    fn to_raw(&self) -> RawConfig {
-        RawConfig {
-            clusters: self.clusters.iter().map(raw_cluster).collect(),
-            keys: match &self.key_source {
-                KeySource::Environment(name) => RawKeys::Environment(name.clone()),
-                KeySource::Inline(keys) => RawKeys::Inline(keys.clone()),
-            },
-            endpoint_header: self.endpoint_header.clone(),
-            reason_header: self.reason_header,
-            trust: RawTrust::None,
-        }
-    }
 }
 
 /// Compares what was configured; the keys themselves have no part in it.
@@ -163,44 +170,64 @@ impl PartialEq for Config {
     }
 }
 
-fn raw_cluster(cluster: &Cluster) -> RawCluster {
-    let (name, prefix) = match &cluster.selector {
-        Selector::Name(name) => (Some(name.clone()), None),
-        Selector::Prefix(prefix) => (None, Some(prefix.clone())),
-    };
+/// Writes the fields of a rule.
+fn write_cluster(json: &mut String, cluster: &Cluster) {
     let Policy {
         ttl,
         idle_timeout,
         when_unreachable,
         attributes,
     } = &cluster.policy;
-    RawCluster {
-        name,
-        prefix,
-        cookie: RawCookie {
-            name: cluster.cookie_name.clone(),
-            path: attributes.path.clone(),
-            http_only: attributes.http_only,
-            same_site: attributes.same_site,
-            secure: attributes.secure,
-        },
-        ttl: format_duration(*ttl),
-        idle_timeout: idle_timeout.map(format_duration),
-        when_unreachable: *when_unreachable,
+    match &cluster.selector {
+        Selector::Name(name) => write_text(json, "name", Some(name)),
+        Selector::Prefix(prefix) => write_text(json, "prefix", Some(prefix)),
+    }
+    json.push_str(",\"cookie\":{");
+    write_text(json, "name", cluster.cookie_name.as_deref());
+    json.push(',');
+    write_text(json, "path", Some(&attributes.path));
+    json.push_str(",\"http_only\":");
+    json.push_str(if attributes.http_only {
+        "true,"
+    } else {
+        "false,"
+    });
+    write_text(json, "same_site", Some(attributes.same_site.as_str()));
+    json.push(',');
+    write_text(json, "secure", Some(attributes.secure.as_str()));
+    json.push_str("},");
+    write_text(json, "ttl", Some(&format_duration(*ttl)));
+    json.push(',');
+    write_text(
+        json,
+        "idle_timeout",
+        idle_timeout.map(format_duration).as_deref(),
+    );
+    json.push(',');
+    write_text(json, "when_unreachable", Some(when_unreachable.as_str()));
+}
+
+/// Writes a field that is a string or null.
+fn write_text(json: &mut String, name: &str, value: Option<&str>) {
+    write_json_string(json, name);
+    json.push(':');
+    match value {
+        Some(value) => write_json_string(json, value),
+        None => json.push_str("null"),
     }
 }
 
 fn check_clusters(raw: &[RawCluster], problems: &mut Problems) -> Vec<Cluster> {
     if raw.is_empty() {
-        problems.push(
+        problems.push(Problem::new(
             "$.clusters",
             "clusters-empty",
             "must list at least one cluster, got none",
             "write [{\"name\": \"…\"}], or [{\"prefix\": \"\"}] for all",
-        );
+        ));
     }
     if raw.len() > MAX_CLUSTERS {
-        problems.push(
+        problems.push(Problem::new(
             "$.clusters",
             "clusters-too-many",
             format!(
@@ -208,7 +235,7 @@ fn check_clusters(raw: &[RawCluster], problems: &mut Problems) -> Vec<Cluster> {
                 raw.len()
             ),
             "a prefix covers many",
-        );
+        ));
         return Vec::new();
     }
     let mut selectors = BTreeMap::new();
@@ -219,19 +246,18 @@ fn check_clusters(raw: &[RawCluster], problems: &mut Problems) -> Vec<Cluster> {
         let Some(cluster) = check_cluster(raw, &path, problems) else {
             continue;
         };
-        let key = (raw.name.clone(), raw.prefix.clone());
-        if let Some(earlier) = selectors.insert(key, index) {
-            problems.push(
+        if let Some(earlier) = selectors.insert(cluster.selector.to_text(), index) {
+            problems.push(Problem::new(
                 path,
                 "cluster-duplicate",
                 format!("must differ from the other clusters, got what $.clusters[{earlier}] has"),
                 "only the first would ever hold",
-            );
+            ));
         } else if let Selector::Name(name) = &cluster.selector {
             let derived = || derived_name(name.as_bytes());
             let cookie_name = cluster.cookie_name.clone().unwrap_or_else(derived);
             if let Some(earlier) = cookie_names.insert(cookie_name.clone(), index) {
-                problems.push(
+                problems.push(Problem::new(
                     format!("{path}.cookie.name"),
                     "cookie-name-duplicate",
                     format!(
@@ -239,7 +265,7 @@ fn check_clusters(raw: &[RawCluster], problems: &mut Problems) -> Vec<Cluster> {
                          $.clusters[{earlier}]"
                     ),
                     "two clusters with one name would replace each other's cookies",
-                );
+                ));
             }
         }
         clusters.push(cluster);
@@ -250,24 +276,24 @@ fn check_clusters(raw: &[RawCluster], problems: &mut Problems) -> Vec<Cluster> {
 fn check_cluster(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Cluster> {
     let selector = match (&raw.name, &raw.prefix) {
         (Some(name), None) if name.is_empty() => {
-            problems.push(
+            problems.push(Problem::new(
                 format!("{path}.name"),
                 "cluster-name-empty",
                 "must not be empty, got \"\"",
                 "write the name of an Envoy cluster, or \"prefix\": \"\" for all",
-            );
+            ));
             None
         }
         (Some(name), None) => Some(Selector::Name(name.clone())),
         (None, Some(prefix)) => Some(Selector::Prefix(prefix.clone())),
         (name, _) => {
             let got = if name.is_some() { "both" } else { "none" };
-            problems.push(
+            problems.push(Problem::new(
                 path,
                 "cluster-selector",
                 format!("must have exactly one of `name` and `prefix`, got {got}"),
                 "",
-            );
+            ));
             None
         }
     };
@@ -287,12 +313,12 @@ fn check_cluster(raw: &RawCluster, path: &str, problems: &mut Problems) -> Optio
             if let (Some(idle_timeout), Some(ttl)) = (idle_timeout, ttl)
                 && idle_timeout > ttl
             {
-                problems.push(
+                problems.push(Problem::new(
                     idle_path,
                     "idle-timeout-above-ttl",
                     format!("must be at most {path}.ttl ({:?}), got {text:?}", raw.ttl),
                     "a session ends with its ttl anyway: lower it, or write null",
-                );
+                ));
             }
             idle_timeout.map(Some)
         }
@@ -328,27 +354,27 @@ fn check_duration(
             message,
             help,
         }) => {
-            problems.push(path, code, message, help);
+            problems.push(Problem::new(path, code, message, help));
             return None;
         }
     };
     if duration.subsec_millis() != 0 {
-        problems.push(
+        problems.push(Problem::new(
             path,
             "duration-not-whole-seconds",
             format!("must be whole seconds, got {text:?}"),
             "cookies carry whole seconds",
-        );
+        ));
         return None;
     }
     if duration < least || duration > most {
         let (least, most) = (format_duration(least), format_duration(most));
-        problems.push(
+        problems.push(Problem::new(
             path,
             code,
             format!("must be from {least} to {most}, got {text:?}"),
             "",
-        );
+        ));
         return None;
     }
     Some(duration)
@@ -370,41 +396,41 @@ fn check_cookie(cluster: &RawCluster, path: &str, problems: &mut Problems) {
         || cookie_path.len() > MAX_COOKIE_PATH_BYTES
         || !cookie_path.bytes().all(legal)
     {
-        problems.push(
+        problems.push(Problem::new(
             format!("{path}.path"),
             "cookie-path-invalid",
             format!("must begin with / and hold at most {MAX_COOKIE_PATH_BYTES} ASCII characters and no semicolon, got {cookie_path:?}"),
             "",
-        );
+        ));
     }
     if *same_site == SameSite::None && *secure == Secure::Never {
-        problems.push(
+        problems.push(Problem::new(
             format!("{path}.same_site"),
             "same-site-none-not-secure",
             format!("must not be \"none\" when {path}.secure is \"never\""),
             "browsers drop such a cookie",
-        );
+        ));
     }
 }
 
 fn check_cookie_name(name: &str, cluster: &RawCluster, path: &str, problems: &mut Problems) {
     let name_path = format!("{path}.name");
     if name.is_empty() || name.len() > MAX_COOKIE_NAME_BYTES || !name.bytes().all(is_token) {
-        problems.push(
+        problems.push(Problem::new(
             name_path,
             "cookie-name-invalid",
             format!("must be a token of 1 to {MAX_COOKIE_NAME_BYTES} characters, got {name:?}"),
             "letters, digits and !#$%&'*+-.^_`|~",
-        );
+        ));
         return;
     }
     if cluster.prefix.is_some() {
-        problems.push(
+        problems.push(Problem::new(
             name_path,
             "cookie-name-with-prefix",
             format!("must be null where `prefix` is set, got {name:?}"),
             "each of the clusters needs a name of its own: it is derived",
-        );
+        ));
         return;
     }
     let lower = name.to_ascii_lowercase();
@@ -413,24 +439,24 @@ fn check_cookie_name(name: &str, cluster: &RawCluster, path: &str, problems: &mu
         && (cluster.cookie.secure != Secure::Always || (host && cluster.cookie.path != "/"))
     {
         let path_rule = if host { " and a path of \"/\"" } else { "" };
-        problems.push(
+        problems.push(Problem::new(
             name_path,
             "cookie-name-prefix",
             format!("must have {path}.secure \"always\"{path_rule} to begin like {name:?}"),
             "browsers drop such a cookie otherwise",
-        );
+        ));
     }
 }
 
 fn check_endpoint_header(name: &str, problems: &mut Problems) {
     let legal = |byte: u8| is_token(byte) && !byte.is_ascii_uppercase();
     if name.is_empty() || !name.bytes().all(legal) || TAKEN_HEADERS.contains(&name) {
-        problems.push(
+        problems.push(Problem::new(
             "$.endpoint_header",
             "endpoint-header-invalid",
             format!("must be a header name in lower case that nothing else uses, got {name:?}"),
             "write what the cluster's override_host reads, such as \"x-tidegate-endpoint\"",
-        );
+        ));
     }
 }
 
@@ -449,12 +475,12 @@ fn check_keys(
             let ring = match environment(&name) {
                 Some(text) => keys::parse_at(&text, path, problems),
                 None => {
-                    problems.push(
+                    problems.push(Problem::new(
                         path,
                         "environment-unset",
                         format!("must name a variable of the VM's environment, got {name:?}, which is not set"),
                         Cow::Borrowed("set it for the proxy and list it in vm_config.environment_variables.host_env_keys"),
-                    );
+                    ));
                     None
                 }
             };

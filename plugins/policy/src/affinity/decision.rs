@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::{net::SocketAddr, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     cookie::{Binding, OpenError, Session, SessionCookie},
@@ -40,15 +40,25 @@ pub enum Membership {
 
 /// Says what happens to a valid cookie whose endpoint did not serve, as long as nothing is known about
 /// the cluster's endpoints.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[serde(expecting = "a string", rename_all = "snake_case")]
 pub enum WhenUnreachable {
     /// Keeps it: the endpoint may come back.
     #[default]
     Keep,
     /// Pins the session to the endpoint that served instead, with a new cookie.
     RePin,
+}
+
+impl WhenUnreachable {
+    /// Is the name in the configuration.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::RePin => "re_pin",
+        }
+    }
 }
 
 /// Makes an enum of reasons with their names in metrics, logs and headers.

@@ -197,13 +197,7 @@ pub(super) fn parse_at(text: &str, path: &str, problems: &mut Problems) -> Optio
     match KeyRing::parse(text) {
         Ok(ring) => Some(ring),
         Err(error) => {
-            let Problem {
-                path,
-                code,
-                message,
-                help,
-            } = error.at(path);
-            problems.push(path, code, message, help);
+            problems.push(error.at(path));
             None
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     decision::WhenUnreachable,
@@ -11,10 +11,10 @@ use super::{
 use crate::config::Redacted;
 
 /// Keeps every session on the endpoint that served it first.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "StickySession"))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawConfig {
     /// The clusters whose sessions are kept, 1 to 1024 of them. The first that matches holds, exact
     /// names before prefixes. Requests to other clusters are left alone.
@@ -35,10 +35,10 @@ pub(super) struct RawConfig {
 }
 
 /// One rule. Exactly one of `name` and `prefix` is set.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Cluster"))]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawCluster {
     /// The exact name of an Envoy cluster.
     pub(super) name: Option<String>,
@@ -57,10 +57,10 @@ pub(super) struct RawCluster {
 }
 
 /// The cookie of a cluster.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Cookie"))]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawCookie {
     /// The name; null for `tidegate-` and the cluster's name. With `prefix` it must be null, because
     /// every cluster needs its own.
@@ -76,10 +76,14 @@ pub(super) struct RawCookie {
 }
 
 /// Where the keys come from: `ID:BASE64[,ID:BASE64]` with 32 bytes each. The first seals, both open.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Keys"))]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with one field, `environment` or `inline`",
+    rename_all = "snake_case"
+)]
 pub(super) enum RawKeys {
     /// The environment variable of the VM that holds them.
     Environment(String),
@@ -88,10 +92,10 @@ pub(super) enum RawKeys {
 }
 
 /// Whose headers under our names are believed.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Trust"))]
-#[serde(rename_all = "snake_case")]
+#[serde(expecting = "a string", rename_all = "snake_case")]
 pub(super) enum RawTrust {
     /// Nobody's: a client's copies are removed.
     #[default]

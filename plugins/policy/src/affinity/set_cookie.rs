@@ -3,12 +3,12 @@
 use alloc::string::String;
 use core::{fmt::Write as _, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Says on which requests from other sites a browser sends the cookie.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[serde(expecting = "a string", rename_all = "snake_case")]
 pub enum SameSite {
     /// Writes `SameSite=Lax`: with navigation from elsewhere, not with embedded requests.
     #[default]
@@ -22,9 +22,9 @@ pub enum SameSite {
 }
 
 /// Says when the cookie is marked `Secure`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[serde(expecting = "a string", rename_all = "snake_case")]
 pub enum Secure {
     /// Always.
     Always,
@@ -35,7 +35,28 @@ pub enum Secure {
     Never,
 }
 
+impl SameSite {
+    /// Is the name in the configuration.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "lax",
+            Self::None => "none",
+            Self::Omitted => "omitted",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 impl Secure {
+    /// Is the name in the configuration.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Auto => "auto",
+            Self::Never => "never",
+        }
+    }
+
     /// Resolves the setting for a request that came over `https` or not.
     #[must_use]
     pub const fn applies(self, https: bool) -> bool {

@@ -16,6 +16,24 @@ pub struct Problem {
     pub help: Cow<'static, str>,
 }
 
+impl Problem {
+    /// Makes a finding; empty `help` means that the message says it already.
+    #[must_use]
+    pub fn new(
+        path: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+        help: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            code,
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.path, self.message)?;
@@ -37,20 +55,13 @@ impl Problems {
         Self(Vec::new())
     }
 
-    /// Adds one finding.
-    pub fn push(
-        &mut self,
-        path: impl Into<String>,
-        code: &'static str,
-        message: impl Into<String>,
-        help: impl Into<Cow<'static, str>>,
-    ) {
-        self.0.push(Problem {
-            path: path.into(),
-            code,
-            message: message.into(),
-            help: help.into(),
-        });
+    /// Adds one finding, in its place: sorted by path and then by code, `[10]` after `[9]`.
+    pub fn push(&mut self, problem: Problem) {
+        let order = |other: &Problem| {
+            compare_paths(&other.path, &problem.path).then_with(|| other.code.cmp(problem.code))
+        };
+        let place = self.0.partition_point(|other| order(other).is_le());
+        self.0.insert(place, problem);
     }
 
     /// Says whether nothing was found so far.
@@ -59,14 +70,10 @@ impl Problems {
         self.0.is_empty()
     }
 
-    /// Hands out all of them, sorted by path and then by code; `[10]` comes after `[9]`.
+    /// Hands out all of them, sorted.
     #[must_use]
     pub fn into_sorted(self) -> Vec<Problem> {
-        let mut problems = self.0;
-        problems.sort_by(|left, right| {
-            compare_paths(&left.path, &right.path).then_with(|| left.code.cmp(right.code))
-        });
-        problems
+        self.0
     }
 }
 
@@ -130,7 +137,7 @@ mod tests {
             "$",
             "$.clusters",
         ] {
-            problems.push(path, "code", "message", "");
+            problems.push(Problem::new(path, "code", "message", ""));
         }
         let paths: Vec<String> = problems.into_sorted().into_iter().map(|p| p.path).collect();
         let expected = [
@@ -146,13 +153,9 @@ mod tests {
     #[test]
     fn rejection_has_the_documented_shape() {
         let mut problems = Problems::new();
-        problems.push("$.b", "x", "must be at least 1, got 0", "");
-        problems.push(
-            "$.a",
-            "y",
-            "missing unit in \"10\"",
-            "write \"10s\" or \"10ms\"",
-        );
+        problems.push(Problem::new("$.b", "x", "must be at least 1, got 0", ""));
+        let help = "write \"10s\" or \"10ms\"";
+        problems.push(Problem::new("$.a", "y", "missing unit in \"10\"", help));
         let text = Rejected(&problems.into_sorted()).to_string();
         let expected = "plugin config rejected: 2 problems\n  \
                         $.a: missing unit in \"10\"; write \"10s\" or \"10ms\"\n  \

@@ -3,9 +3,9 @@
 use alloc::string::String;
 use core::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
-/// Holds a secret string. `Debug` and serialisation give `[redacted]`.
+/// Holds a secret string. `Debug` gives `[redacted]`.
 #[derive(Clone, Default, Deserialize, Eq, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(inline))]
@@ -29,11 +29,5 @@ impl Redacted {
 impl fmt::Debug for Redacted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
-    }
-}
-
-impl Serialize for Redacted {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("[redacted]")
     }
 }
