@@ -14,6 +14,7 @@ mod jsonl;
 mod reader;
 mod reorder;
 mod sequence;
+mod session;
 mod tap;
 mod wire;
 mod write;
@@ -30,6 +31,8 @@ pub use reader::{
 };
 pub use reorder::HELD_BYTES_MAX;
 pub use sequence::{OPEN_STREAMS_MAX, SequenceProblem};
+pub(crate) use session::cookie;
+pub use session::{SessionKey, SessionKeyError};
 pub use write::RecordingWriter;
 
 /// What writes recordings: name and version.

@@ -1,10 +1,27 @@
-//! Replays recordings as they were recorded.
+//! Replays recordings as they were recorded: the upstreams answer what they answered, and what the plugins do is seen.
+//!
+//! [`run`] drives a [`tidegate_host::Proxy`] with a recording in virtual time and hands out an [`Exchange`] per stream: what was
+//! changed, and why; [`Totals`] sums up. The same recording, plugins and seed give the same bytes.
+//! [`Expectation`] keeps the decisions and compares them with those of a later run.
 
-/// Mixes the bits of a number: the finaliser of SplitMix64, a bijection without fixed structure.
-#[must_use]
-pub const fn mix(number: u64) -> u64 {
-    // SOURCE: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
+mod body;
+mod diff;
+mod draw;
+mod drive;
+mod exchange;
+mod flags;
+mod jar;
+mod observe;
+mod options;
+mod sessions;
+mod totals;
+mod watch;
+mod world;
+
+pub use draw::mix;
+pub use drive::{Replay, run};
+pub use exchange::{
+    BodyChange, CallOut, Change, Exchange, LocalReply, Log, Reason, Side, Trap, mask,
+};
+pub use options::{Answers, Detail, ENDPOINT_HEADER, Options, Plugin, ReplayError};
+pub use totals::{CallbackCost, Cost, Metric, Totals, Vm};

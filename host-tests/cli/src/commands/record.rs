@@ -8,7 +8,7 @@ use crate::exit::{ExitCode, WithCode};
 use crate::output::{self, Output, bytes, thousands};
 use crate::recording::{
     self, Cluster, ClusterRule, ConvertError, Converted, InputFormat, ReadOptions, RecordingError,
-    RecordingReader,
+    RecordingReader, SessionKey,
 };
 
 /// Arguments of `tidegate record`.
@@ -23,6 +23,10 @@ pub struct Arguments {
     /// Version of the Envoy that was recorded, for the header.
     #[arg(long, value_name = "VERSION")]
     envoy: Option<String>,
+    /// Name the sessions of taps in the recording by this: `source-ip`, `cookie:NAME`, `header:NAME`. `auto` leaves
+    /// that to the replay.
+    #[arg(long, default_value = "auto", value_name = "KEY")]
+    session: SessionKey,
     #[command(flatten)]
     reading: Reading,
 }
@@ -61,6 +65,7 @@ impl Reading {
             clusters: self.clusters.clone(),
             endpoints: self.endpoints.clone(),
             access_logs: self.access_logs.clone(),
+            session: SessionKey::Auto,
             reorder_window_ns: u64::from(self.reorder_window) * 1_000_000_000,
             max_entry_bytes: self.max_entry_bytes,
         }
@@ -78,7 +83,10 @@ pub fn report(error: &RecordingError, output: &Output) -> ExitCode {
 /// # Errors
 /// See the exit codes.
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
-    let options = arguments.reading.options();
+    let options = ReadOptions {
+        session: arguments.session.clone(),
+        ..arguments.reading.options()
+    };
     let mut reader = match RecordingReader::open(&arguments.inputs, &options) {
         Ok(reader) => reader,
         Err(error) => return Ok(report(&error, output)),

@@ -28,8 +28,10 @@ pub(super) struct LogEntry {
     request_id: Option<String>,
     #[serde(default, rename = "start_time", deserialize_with = "time")]
     pub(super) start_ns: Option<u64>,
-    #[serde(default, rename = "duration", deserialize_with = "number")]
+    #[serde(default, alias = "duration", deserialize_with = "number")]
     duration_ms: Option<u64>,
+    #[serde(default, alias = "response_duration", deserialize_with = "number")]
+    response_duration_ms: Option<u64>,
     #[serde(
         default,
         alias = "downstream_connection_id",
@@ -76,6 +78,14 @@ pub(super) struct LogEntry {
 }
 
 impl LogEntry {
+    /// Returns when the response began, to the millisecond.
+    pub(super) fn answered_ns(&self) -> Option<u64> {
+        Some(
+            self.start_ns?
+                .saturating_add(self.response_duration_ms?.saturating_mul(1_000_000)),
+        )
+    }
+
     /// Returns when the stream ended, to the millisecond.
     pub(super) fn end_ns(&self) -> Option<u64> {
         Some(
@@ -95,7 +105,7 @@ impl AccessLog {
                 RecordingError::of_json::<LogEntry>(
                     entries.name(),
                     entries.entry(),
-                    entries.line(),
+                    entries.start(),
                     &error,
                 )
             })?;

@@ -10,10 +10,32 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::error::{RecordingError, RecordingProblem};
+use super::error::{Place, RecordingError, RecordingProblem};
 
 /// How much is read from a file at once.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Where every input begins.
+const START: Place = Place { line: 1, column: 1 };
+
+impl Place {
+    /// Returns the place behind `bytes` that begin here.
+    fn after(self, bytes: &[u8]) -> Self {
+        match bytes.iter().rposition(|&byte| byte == b'\n') {
+            None => Self {
+                column: self.column.saturating_add(bytes.len() as u64),
+                ..self
+            },
+            Some(last) => {
+                let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                Self {
+                    line: self.line.saturating_add(lines),
+                    column: (bytes.len() - last) as u64,
+                }
+            }
+        }
+    }
+}
 
 /// An input that is cut into entries.
 pub(super) struct Entries {
@@ -22,8 +44,8 @@ pub(super) struct Entries {
     entry: Vec<u8>,
     /// Whether the entry in the buffer was looked at only, and has to be given again.
     again: bool,
-    line: u64,
-    next_line: u64,
+    start: Place,
+    next: Place,
     limit: usize,
     bytes: u64,
     peak: usize,
@@ -34,7 +56,7 @@ impl std::fmt::Debug for Entries {
         formatter
             .debug_struct("Entries")
             .field("name", &self.name)
-            .field("line", &self.line)
+            .field("start", &self.start)
             .finish_non_exhaustive()
     }
 }
@@ -74,8 +96,8 @@ impl Entries {
             input,
             entry: Vec::new(),
             again: false,
-            line: 1,
-            next_line: 1,
+            start: START,
+            next: START,
             limit,
             bytes: 0,
             peak: 0,
@@ -89,9 +111,9 @@ impl Entries {
         &self.name
     }
 
-    /// Returns the line on which the entry begins that was read last.
-    pub(super) const fn line(&self) -> u64 {
-        self.line
+    /// Returns where the entry begins that was read last.
+    pub(super) const fn start(&self) -> Place {
+        self.start
     }
 
     /// Returns how many bytes of the input were used, those before unpacking not counted.
@@ -121,7 +143,7 @@ impl Entries {
         }
         loop {
             self.entry.clear();
-            self.line = self.next_line;
+            self.start = self.next;
             let most = self.limit as u64 + 1;
             let read = (&mut self.input)
                 .take(most)
@@ -134,7 +156,10 @@ impl Entries {
             }
             if self.entry.last() == Some(&b'\n') {
                 self.entry.pop();
-                self.next_line += 1;
+                self.next = Place {
+                    line: self.next.line + 1,
+                    column: 1,
+                };
             } else if self.entry.len() > self.limit {
                 return Err(self.too_long());
             }
@@ -154,8 +179,6 @@ impl Entries {
         }
         self.entry.clear();
         let mut scan = Scan::default();
-        // What stands before the object on its line, so that columns come out right.
-        let mut margin = 0_usize;
         loop {
             let chunk = self.input.fill_buf();
             let chunk = match chunk {
@@ -174,41 +197,30 @@ impl Entries {
             }
             let mut used = 0;
             if self.entry.is_empty() {
-                let blank = chunk
+                used = chunk
                     .iter()
                     .take_while(|byte| byte.is_ascii_whitespace())
                     .count();
-                let (before, _) = chunk.split_at(blank);
-                for &byte in before {
-                    margin += 1;
-                    if byte == b'\n' {
-                        self.next_line += 1;
-                        margin = 0;
-                    }
-                }
-                self.line = self.next_line;
-                used = blank;
+                self.next = self.next.after(chunk.get(..used).unwrap_or_default());
+                self.start = self.next;
             }
             let rest = chunk.get(used..).unwrap_or_default();
-            if self.entry.is_empty() && !rest.is_empty() {
-                self.entry.resize(margin, b' ');
-                if rest.first() != Some(&b'{') {
-                    let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
-                    self.entry.extend_from_slice(line);
-                    return Err(RecordingError::of_entry(
-                        &self.name,
-                        &self.entry,
-                        self.line,
-                        (1, margin + 1),
-                        RecordingProblem::Json {
-                            message: "expected an object, `{`".to_owned(),
-                        },
-                    ));
-                }
+            if self.entry.is_empty() && !rest.is_empty() && rest.first() != Some(&b'{') {
+                let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
+                let problem = RecordingProblem::Json {
+                    message: "expected an object, `{`".to_owned(),
+                };
+                return Err(RecordingError::of_entry(
+                    &self.name,
+                    line,
+                    self.start,
+                    (1, 1),
+                    problem,
+                ));
             }
             let (taken, complete) = scan.run(rest);
             let taken_bytes = rest.get(..taken).unwrap_or_default();
-            self.next_line += scan.lines_of(taken_bytes);
+            self.next = self.next.after(taken_bytes);
             self.entry.extend_from_slice(taken_bytes);
             used += taken;
             self.input.consume(used);
@@ -244,7 +256,7 @@ impl Entries {
         let problem = RecordingProblem::TooLong {
             limit_bytes: self.limit,
         };
-        RecordingError::of_entry(&self.name, &start, self.line, (1, 1), problem)
+        RecordingError::of_entry(&self.name, &start, self.start, (1, 1), problem)
     }
 
     fn failed(&self, error: io::Error) -> RecordingError {
@@ -287,9 +299,5 @@ impl Scan {
             }
         }
         (bytes.len(), false)
-    }
-
-    fn lines_of(&self, bytes: &[u8]) -> u64 {
-        bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
     }
 }

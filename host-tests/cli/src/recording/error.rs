@@ -112,19 +112,20 @@ impl RecordingError {
         }
     }
 
-    /// Makes an error for a place in an entry that begins at `first_line` of the input.
+    /// Makes an error for a place in an entry that begins at `start` of the input.
     /// `line` and `column` count from 1 within the entry; `column` may lie behind its end.
     pub(super) fn of_entry(
         input: &str,
         entry: &[u8],
-        first_line: u64,
+        start: Place,
         (line, column): (usize, usize),
         problem: impl Into<RecordingProblem>,
     ) -> Self {
         let (line, column) = (line.max(1), column.max(1));
+        let before = if line == 1 { start.column - 1 } else { 0 };
         let place = Place {
-            line: first_line.saturating_add(line as u64 - 1),
-            column: column as u64,
+            line: start.line.saturating_add(line as u64 - 1),
+            column: before.saturating_add(column as u64),
         };
         let text = entry
             .split(|&byte| byte == b'\n')
@@ -134,7 +135,7 @@ impl RecordingError {
             input: input.to_owned(),
             place: Some(place),
             problem: problem.into(),
-            snippet: Some(Snippet::new(input, text, place)),
+            snippet: Some(Snippet::new(input, text, column, place)),
         }
     }
 
@@ -142,7 +143,7 @@ impl RecordingError {
     pub(super) fn of_json<'a, T: serde::Deserialize<'a>>(
         input: &str,
         entry: &'a [u8],
-        first_line: u64,
+        start: Place,
         error: &serde_json::Error,
     ) -> Self {
         let place = (error.line(), error.column());
@@ -159,7 +160,7 @@ impl RecordingError {
         } else {
             RecordingProblem::Json { message }
         };
-        Self::of_entry(input, entry, first_line, place, problem)
+        Self::of_entry(input, entry, start, place, problem)
     }
 
     /// Renders the error for people, several lines with the offending text, with colours if asked.
@@ -225,14 +226,11 @@ struct Snippet {
     text: String,
     span: SourceSpan,
     place: Place,
-    cut_before: usize,
 }
 
 impl Snippet {
-    fn new(input: &str, line: &[u8], place: Place) -> Self {
-        let at = usize::try_from(place.column - 1)
-            .unwrap_or(usize::MAX)
-            .min(line.len());
+    fn new(input: &str, line: &[u8], column: usize, place: Place) -> Self {
+        let at = (column - 1).min(line.len());
         let start = at.saturating_sub(CONTEXT_BYTES);
         let end = at.saturating_add(CONTEXT_BYTES).min(line.len());
         let mut text = String::new();
@@ -254,7 +252,6 @@ impl Snippet {
             text,
             span: (offset, length).into(),
             place,
-            cut_before: start,
         }
     }
 }
@@ -262,22 +259,16 @@ impl Snippet {
 impl SourceCode for Snippet {
     fn read_span<'a>(
         &'a self,
-        span: &SourceSpan,
+        _span: &SourceSpan,
         _before: usize,
         _after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        // The columns before the cut count, so that the place in the heading is the place in the file.
-        let cut = if span.offset() == 0 || self.cut_before == 0 {
-            0
-        } else {
-            self.cut_before.saturating_sub(1)
-        };
         Ok(Box::new(MietteSpanContents::new_named(
             self.input.clone(),
             self.text.as_bytes(),
             (0, self.text.len()).into(),
             usize::try_from(self.place.line.saturating_sub(1)).unwrap_or(usize::MAX),
-            cut,
+            usize::try_from(self.place.column.saturating_sub(1)).unwrap_or(usize::MAX),
             1,
         )))
     }
@@ -316,10 +307,15 @@ fn in_our_words(message: &str) -> String {
         }
         .to_owned()
     };
+    if let Some((count, expected)) = message
+        .strip_prefix("invalid length ")
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("expected {expected}, got a list of {count}");
+    }
     if let Some((found, expected)) = message
         .strip_prefix("invalid type: ")
         .or_else(|| message.strip_prefix("invalid value: "))
-        .or_else(|| message.strip_prefix("invalid length "))
         .and_then(|rest| rest.split_once(", expected "))
     {
         let found = found
@@ -365,7 +361,7 @@ mod tests {
             ),
             (
                 "invalid length 1, expected a pair",
-                "expected a pair, got 1",
+                "expected a pair, got a list of 1",
             ),
             ("missing field `t`", "`t` is missing"),
             (

@@ -29,7 +29,7 @@ impl Jsonl {
             RecordingError::of_json::<Header>(
                 entries.name(),
                 entries.entry(),
-                entries.line(),
+                entries.start(),
                 &error,
             )
         })?;
@@ -74,7 +74,7 @@ impl Jsonl {
             RecordingError::of_json::<RawEvent<'_>>(
                 entries.name(),
                 entries.entry(),
-                entries.line(),
+                entries.start(),
                 &error,
             )
         })?;
@@ -99,7 +99,7 @@ fn at_start(entries: &Entries, problem: impl Into<RecordingProblem>) -> Recordin
     RecordingError::of_entry(
         entries.name(),
         entries.entry(),
-        entries.line(),
+        entries.start(),
         (1, 1),
         problem,
     )

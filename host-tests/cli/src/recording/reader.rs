@@ -19,6 +19,7 @@ use super::error::{RecordingError, RecordingProblem};
 use super::event::{Event, EventKind};
 use super::header::{Cluster, Format, Header};
 use super::jsonl::Jsonl;
+use super::session::SessionKey;
 use super::tap::{Tap, TapFile};
 
 /// The longest entry that is read: a line, or a trace. A trace with bodies of some megabytes, in base64, fits.
@@ -38,6 +39,8 @@ pub struct ReadOptions {
     pub endpoints: Vec<Cluster>,
     /// Access logs of the same traffic, which say of a tap's streams what the tap doesn't.
     pub access_logs: Vec<PathBuf>,
+    /// What names the session of a tap's stream; [`SessionKey::Auto`] names none.
+    pub session: SessionKey,
     /// How far apart in time the events of a file of taps may come, in nanoseconds.
     pub reorder_window_ns: u64,
     /// The longest entry, in bytes.
@@ -51,6 +54,7 @@ impl Default for ReadOptions {
             clusters: Vec::new(),
             endpoints: Vec::new(),
             access_logs: Vec::new(),
+            session: SessionKey::Auto,
             reorder_window_ns: REORDER_WINDOW_NS,
             max_entry_bytes: MAX_ENTRY_BYTES,
         }
@@ -425,14 +429,7 @@ impl<'a> Inputs<'a> {
             self.taps
                 .sort_by_key(|(beginning, order, _)| (beginning.unwrap_or(u64::MAX), *order));
             let files: VecDeque<TapFile> = self.taps.into_iter().map(|(_, _, file)| file).collect();
-            let options = self.options;
-            let tap = Tap::new(
-                files,
-                self.log,
-                options.clusters.clone(),
-                options.reorder_window_ns,
-                options.max_entry_bytes,
-            );
+            let tap = Tap::new(files, self.log, self.options);
             sources.push(Source::Tap {
                 tap: Box::new(tap),
                 next: None,
@@ -453,7 +450,7 @@ impl<'a> Inputs<'a> {
 
 fn recognise(entries: &Entries) -> Result<InputFormat, RecordingError> {
     let probe: Probe = serde_json::from_slice(entries.entry()).map_err(|error| {
-        RecordingError::of_json::<Probe>(entries.name(), entries.entry(), entries.line(), &error)
+        RecordingError::of_json::<Probe>(entries.name(), entries.entry(), entries.start(), &error)
     })?;
     if probe.format.is_some() {
         return Ok(InputFormat::Tidegate);
@@ -472,7 +469,7 @@ fn recognise(entries: &Entries) -> Result<InputFormat, RecordingError> {
     Err(RecordingError::of_entry(
         entries.name(),
         entries.entry(),
-        entries.line(),
+        entries.start(),
         (1, 1),
         problem,
     ))

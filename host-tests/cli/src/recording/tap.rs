@@ -18,8 +18,9 @@ use super::access_log::{AccessLog, LogEntry};
 use super::entries::Entries;
 use super::error::{RecordingError, RecordingProblem};
 use super::event::{Close, CloseReason, Event, EventKind, Headers, Open};
-use super::reader::{ClusterRule, Statistics};
+use super::reader::{ClusterRule, ReadOptions, Statistics};
 use super::reorder::Reorder;
+use super::session::SessionKey;
 
 /// The time of the first event where nothing says when it was: a round number that is clearly made up.
 const UNKNOWN_START_NS: u64 = 1_700_000_000_000_000_000;
@@ -55,6 +56,7 @@ struct Context {
     reorder: Reorder,
     log: AccessLog,
     rules: Vec<ClusterRule>,
+    session: SessionKey,
     clock_ns: u64,
     next_id: u64,
     statistics: Statistics,
@@ -70,21 +72,16 @@ struct Used {
 
 impl Tap {
     /// Makes a source of these files, in the order in which they begin.
-    pub(super) fn new(
-        files: VecDeque<TapFile>,
-        log: AccessLog,
-        rules: Vec<ClusterRule>,
-        window_ns: u64,
-        max_entry_bytes: usize,
-    ) -> Self {
+    pub(super) fn new(files: VecDeque<TapFile>, log: AccessLog, options: &ReadOptions) -> Self {
         Self {
             files,
             entries: None,
-            max_entry_bytes,
+            max_entry_bytes: options.max_entry_bytes,
             context: Context {
-                reorder: Reorder::new(window_ns),
+                reorder: Reorder::new(options.reorder_window_ns),
                 log,
-                rules,
+                rules: options.clusters.clone(),
+                session: options.session.clone(),
                 clock_ns: UNKNOWN_START_NS - UNKNOWN_STEP_NS,
                 next_id: 1,
                 statistics: Statistics::default(),
@@ -163,7 +160,7 @@ impl Tap {
             RecordingError::of_json::<Wrapper<'_>>(
                 entries.name(),
                 entries.entry(),
-                entries.line(),
+                entries.start(),
                 &error,
             )
         })?;
@@ -187,7 +184,7 @@ impl Tap {
             return Err(RecordingError::of_entry(
                 entries.name(),
                 entries.entry(),
-                entries.line(),
+                entries.start(),
                 (1, 1),
                 problem,
             ));
@@ -264,7 +261,7 @@ impl Context {
     ) -> Open<'static> {
         let source = source.or_else(|| log.source.clone());
         let owned = |text: Option<String>| text.map(Into::into);
-        Open {
+        let mut open = Open {
             connection: log
                 .connection
                 .or_else(|| source.as_deref().and_then(connection_number)),
@@ -274,12 +271,14 @@ impl Context {
             cluster: owned(log.cluster.clone().or_else(|| self.cluster(headers))),
             route: owned(log.route.clone()),
             session: None,
-        }
+        };
+        open.session = owned(self.session.of(&open, headers));
+        open
     }
 }
 
 /// Says how a stream ended, from the access log where there is one.
-fn close(log: &LogEntry, has_response: bool, is_whole: bool) -> Close<'static> {
+fn close(log: &LogEntry, is_whole: bool) -> Close<'static> {
     let has_flag = |flag: &str| {
         log.flags
             .as_deref()
@@ -290,7 +289,7 @@ fn close(log: &LogEntry, has_response: bool, is_whole: bool) -> Close<'static> {
         CloseReason::ClientReset
     } else if details.starts_with("upstream_reset_after_response_started") {
         CloseReason::UpstreamReset
-    } else if has_response && is_whole {
+    } else if is_whole {
         CloseReason::Complete
     } else {
         CloseReason::ClientReset

@@ -1,6 +1,6 @@
 //! Makes events of a buffered trace: the whole exchange, written when its stream ended.
 
-use super::super::event::{EventKind, Headers, Trailers, Upstream};
+use super::super::event::{CloseReason, EventKind, Headers, Trailers, Upstream};
 use super::wire::{self, Buffered, HeaderValue};
 use super::{Context, close};
 
@@ -60,7 +60,8 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
         .as_ref()
         .and_then(|response| response.headers_received_time)
         .map(|time| time.0)
-        .or(log.end_ns())
+        .or_else(|| log.answered_ns())
+        .or_else(|| log.end_ns())
         .unwrap_or(begun_ns)
         .max(begun_ns);
     let ended_ns = log.end_ns().unwrap_or(answered_ns).max(answered_ns);
@@ -74,10 +75,12 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
         };
         context.push(answered_ns, stream, EventKind::Upstream(upstream));
     }
-    let has_response = response.is_some();
+    let close = close(&log, response.is_some());
+    // What broke off has no end, though the trace looks complete.
+    let is_whole = close.reason == CloseReason::Complete && !is_upgraded;
     if let Some(response) = response {
         let trailers = trailers(response.trailers);
-        let end_stream = response.body.is_none() && trailers.is_none() && !is_upgraded;
+        let end_stream = response.body.is_none() && trailers.is_none() && is_whole;
         let headers = Headers {
             fields: wire::fields(response.headers),
             end_stream,
@@ -87,18 +90,14 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
             context.push(answered_ns, stream, EventKind::RequestBody(body));
         }
         if let Some(body) = response.body {
-            let body = body.into_body(trailers.is_none() && !is_upgraded);
+            let body = body.into_body(trailers.is_none() && is_whole);
             context.push(ended_ns, stream, EventKind::ResponseBody(body));
         }
         if let Some(trailers) = trailers {
             context.push(ended_ns, stream, EventKind::ResponseTrailers(trailers));
         }
     }
-    context.push(
-        ended_ns,
-        stream,
-        EventKind::Close(close(&log, has_response, true)),
-    );
+    context.push(ended_ns, stream, EventKind::Close(close));
 }
 
 fn trailers(values: Vec<HeaderValue<'_>>) -> Option<Trailers<'static>> {

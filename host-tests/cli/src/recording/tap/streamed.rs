@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::super::access_log::LogEntry;
-use super::super::event::{Body, EventKind, Headers, Trailers, Upstream};
+use super::super::event::{Body, CloseReason, EventKind, Headers, Trailers, Upstream};
 use super::wire::{self, HeaderList, RawBody, Segment};
 use super::{Context, UNKNOWN_STEP_NS, close};
 
@@ -164,8 +164,10 @@ impl Streamed {
         };
         self.numbers.remove(&stream.trace_id);
         let response = stream.response;
-        let is_whole = response.is_some_and(|response| response.is_over || response.may_be_whole());
-        if !stream.is_upgraded && is_whole {
+        let may_be_whole =
+            response.is_some_and(|response| response.is_over || response.may_be_whole());
+        let close = close(&stream.log, may_be_whole);
+        if !stream.is_upgraded && may_be_whole && close.reason == CloseReason::Complete {
             if !stream.request.is_over {
                 stream.push(id, EventKind::RequestBody(last_piece()), context);
             }
@@ -176,7 +178,6 @@ impl Streamed {
         if let (Some(clock_ns), Some(end_ns)) = (stream.clock_ns, stream.log.end_ns()) {
             stream.clock_ns = Some(clock_ns.max(end_ns));
         }
-        let close = close(&stream.log, response.is_some(), is_whole);
         stream.push(id, EventKind::Close(close), context);
     }
 }
@@ -193,6 +194,9 @@ impl Stream {
         };
         let status = headers.value(":status").unwrap_or_default().to_vec();
         self.is_upgraded = status == b"101";
+        if let (Some(clock_ns), Some(answered_ns)) = (self.clock_ns, self.log.answered_ns()) {
+            self.clock_ns = Some(clock_ns.max(answered_ns));
+        }
         if !self.request.is_over && !self.is_upgraded && !self.is_grpc {
             self.request.is_over = true;
             self.push(id, EventKind::RequestBody(last_piece()), context);
