@@ -6,9 +6,10 @@ use flate2::{Compression, GzBuilder};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tidegate_host::module::{AbiVersion, Function, ModuleInfo};
-use tidegate_host::{Engine, EngineOptions, Module, ModuleError};
+use tidegate_host::{Module, ModuleError};
 use wasmparser::{KnownCustom, Parser, Payload};
 
+use crate::engine::engine;
 use crate::exit::{ExitCode, Failure};
 use crate::module_file::ModuleFile;
 
@@ -165,8 +166,7 @@ impl Inspection {
 /// # Errors
 /// The engine can't be started.
 pub fn obstacle(file: &ModuleFile) -> anyhow::Result<Option<ModuleError>> {
-    let engine = Engine::new(&EngineOptions::default())?;
-    Ok(Module::compile(&engine, &file.name, &file.bytes).err())
+    Ok(Module::compile(&engine()?, &file.name, &file.bytes).err())
 }
 
 fn refused(file: &ModuleFile, error: ModuleError) -> anyhow::Error {

@@ -5,7 +5,9 @@
 
 pub mod bench;
 pub mod build;
+pub mod check;
 pub mod commands;
+pub mod engine;
 pub mod exit;
 pub mod inspect;
 pub mod module_file;
