@@ -1,7 +1,5 @@
 //! What a sticky-session configuration may say, and what is said about one that may not.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use proptest::prelude::*;
 use tidegate_policy::affinity::Config;
 

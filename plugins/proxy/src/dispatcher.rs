@@ -260,3 +260,6 @@ pub fn start() {
         log::write(Level::Critical, &panic.to_string());
     }));
 }
+
+#[cfg(test)]
+mod tests;

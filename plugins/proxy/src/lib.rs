@@ -26,6 +26,7 @@ pub use context::{
     Action, BodyEvent, CallResponse, HeadersEvent, Plugin, Stream, StreamId, TrailersEvent,
 };
 pub use error::HostError;
+pub use tidegate_policy::config::Problem;
 
 /// What the expansion of [`main!`] needs; no part of the interface.
 #[doc(hidden)]

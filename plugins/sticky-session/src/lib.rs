@@ -4,8 +4,8 @@
 //! decision is asked for, what it says is written back. Any call that the host refuses leaves the traffic
 //! as it is and is counted.
 
-mod config;
-mod metrics;
+pub mod config;
+pub mod metrics;
 mod root;
 mod stream;
 

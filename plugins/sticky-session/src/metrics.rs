@@ -3,8 +3,14 @@
 use tidegate_policy::affinity::{RequestReason, ResponseReason};
 use tidegate_proxy::{HostError, metric::Counter};
 
-/// Begins the name of every counter of this plugin.
-const PREFIX: &str = "tidegate_sticky_session_";
+/// Begins the names of the counters of decisions about requests; the reason follows.
+pub const REQUESTS: &str = "tidegate_sticky_session_requests_total.reason.";
+
+/// Begins the names of the counters of decisions about responses; the reason follows.
+pub const RESPONSES: &str = "tidegate_sticky_session_responses_total.reason.";
+
+/// Counts configurations that were refused.
+pub const CONFIG_REJECTED: &str = "tidegate_sticky_session_config_rejected_total";
 
 /// Holds the counters of one configuration. Scope: the proxy sums over all VMs.
 #[derive(Debug)]
@@ -19,18 +25,15 @@ impl Metrics {
     /// # Errors
     /// The host said no.
     pub(crate) fn define() -> Result<Self, HostError> {
-        let define = |kind: &str, reason: &str| {
-            Counter::define(&format!("{PREFIX}{kind}_total.reason.{reason}"))
-        };
+        let requests = RequestReason::ALL
+            .iter()
+            .map(|reason| define(REQUESTS, reason.as_str()));
+        let responses = ResponseReason::ALL
+            .iter()
+            .map(|reason| define(RESPONSES, reason.as_str()));
         Ok(Self {
-            requests: RequestReason::ALL
-                .iter()
-                .map(|reason| define("requests", reason.as_str()))
-                .collect::<Result<_, _>>()?,
-            responses: ResponseReason::ALL
-                .iter()
-                .map(|reason| define("responses", reason.as_str()))
-                .collect::<Result<_, _>>()?,
+            requests: requests.collect::<Result<_, _>>()?,
+            responses: responses.collect::<Result<_, _>>()?,
         })
     }
 
@@ -48,8 +51,11 @@ impl Metrics {
 /// Counts a configuration that was refused. It has a definition of its own, because the others belong to
 /// a configuration that was not.
 pub(crate) fn count_rejected_config() {
-    let counter = Counter::define(&format!("{PREFIX}config_rejected_total"));
-    count(counter.ok().as_ref());
+    count(Counter::define(CONFIG_REJECTED).ok().as_ref());
+}
+
+fn define(prefix: &str, reason: &str) -> Result<Counter, HostError> {
+    Counter::define(&format!("{prefix}{reason}"))
 }
 
 fn count(counter: Option<&Counter>) {

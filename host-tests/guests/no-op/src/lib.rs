@@ -1,8 +1,7 @@
 //! The smallest filter on `tidegate-proxy`: every callback comes, and none does anything. What it costs is
 //! what any filter costs.
 
-use tidegate_policy::config::Problem;
-use tidegate_proxy::{Plugin, Stream, StreamId};
+use tidegate_proxy::{Plugin, Problem, Stream, StreamId};
 
 /// Does nothing.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ pub enum Membership {
 /// Says what happens to a valid cookie whose endpoint did not serve, as long as nothing is known about
 /// the cluster's endpoints.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(expecting = "a string", rename_all = "snake_case")]
 pub enum WhenUnreachable {
     /// Keeps it: the endpoint may come back.

@@ -12,7 +12,7 @@ use crate::config::Redacted;
 
 /// Keeps every session on the endpoint that served it first.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[cfg_attr(feature = "schema", schemars(rename = "StickySession"))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawConfig {
@@ -36,7 +36,7 @@ pub(super) struct RawConfig {
 
 /// One rule. Exactly one of `name` and `prefix` is set.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[cfg_attr(feature = "schema", schemars(rename = "Cluster"))]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawCluster {
@@ -58,7 +58,7 @@ pub(super) struct RawCluster {
 
 /// The cookie of a cluster.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[cfg_attr(feature = "schema", schemars(rename = "Cookie"))]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawCookie {
@@ -77,7 +77,7 @@ pub(super) struct RawCookie {
 
 /// Where the keys come from: `ID:BASE64[,ID:BASE64]` with 32 bytes each. The first seals, both open.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[cfg_attr(feature = "schema", schemars(rename = "Keys"))]
 #[serde(
     deny_unknown_fields,
@@ -93,7 +93,7 @@ pub(super) enum RawKeys {
 
 /// Whose headers under our names are believed.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[cfg_attr(feature = "schema", schemars(rename = "Trust"))]
 #[serde(expecting = "a string", rename_all = "snake_case")]
 pub(super) enum RawTrust {

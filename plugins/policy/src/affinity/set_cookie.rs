@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// Says on which requests from other sites a browser sends the cookie.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(expecting = "a string", rename_all = "snake_case")]
 pub enum SameSite {
     /// Writes `SameSite=Lax`: with navigation from elsewhere, not with embedded requests.
@@ -23,7 +23,7 @@ pub enum SameSite {
 
 /// Says when the cookie is marked `Secure`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(expecting = "a string", rename_all = "snake_case")]
 pub enum Secure {
     /// Always.

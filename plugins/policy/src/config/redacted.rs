@@ -31,3 +31,11 @@ impl fmt::Debug for Redacted {
         formatter.write_str("[redacted]")
     }
 }
+
+/// Is what a schema shows as a default.
+#[cfg(feature = "schema")]
+impl serde::Serialize for Redacted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[redacted]")
+    }
+}
