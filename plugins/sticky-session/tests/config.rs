@@ -1,6 +1,7 @@
 //! The files beside the code say what the code does: defaults, schema, and one bad example per rule.
 //!
 //! `BLESS=1 cargo test -p tidegate-sticky-session` writes the schema again.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,

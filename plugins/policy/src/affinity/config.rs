@@ -1,6 +1,6 @@
 //! The configuration, checked.
 
-use alloc::{borrow::Cow, collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::time::Duration;
 
 use super::{
@@ -472,19 +472,39 @@ fn check_keys(
         }
         RawKeys::Environment(name) => {
             let path = "$.keys.environment";
-            let ring = match environment(&name) {
-                Some(text) => keys::parse_at(&text, path, problems),
-                None => {
-                    problems.push(Problem::new(
-                        path,
-                        "environment-unset",
-                        format!("must name a variable of the VM's environment, got {name:?}, which is not set"),
-                        Cow::Borrowed("set it for the proxy and list it in vm_config.environment_variables.host_env_keys"),
-                    ));
-                    None
-                }
+            let ring = if !is_variable_name(&name) {
+                // Not shown: whoever mistakes this field for the other one writes the keys here.
+                problems.push(Problem::new(
+                    path,
+                    "environment-name-invalid",
+                    "must be the name of a variable: letters, digits and _, no digit first",
+                    "the keys themselves, for trials, go under `inline`",
+                ));
+                None
+            } else if let Some(text) = environment(&name) {
+                keys::parse_at(&text, path, problems)
+            } else {
+                problems.push(Problem::new(
+                    path,
+                    "environment-unset",
+                    format!("must name a variable that is set for the VM, got {name:?}"),
+                    "set it for the proxy and list it in vm_config.environment_variables.host_env_keys",
+                ));
+                None
             };
             (KeySource::Environment(name), ring)
         }
     }
+}
+
+/// Says whether a text is the name of an environment variable. No list of keys is one.
+/// SOURCE: POSIX.1-2017, section 8.1.
+fn is_variable_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty()
+        && name.bytes().all(legal)
+        && !name
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_digit())
 }
