@@ -28,7 +28,8 @@ impl Bootstrap {
     /// There is no such file, or it is not YAML.
     pub fn shipped(name: &str) -> Result<Self> {
         let path = paths::bootstraps().join(format!("{name}.yaml"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
         Self::parse(&text).with_context(|| format!("cannot parse `{}`", path.display()))
     }
 
@@ -37,7 +38,9 @@ impl Bootstrap {
     /// # Errors
     /// The text is not YAML.
     pub fn parse(text: &str) -> Result<Self> {
-        Ok(Self { root: serde_norway::from_str(text)? })
+        Ok(Self {
+            root: serde_norway::from_str(text)?,
+        })
     }
 
     /// Writes the configuration as JSON.
@@ -51,7 +54,9 @@ impl Bootstrap {
     /// # Errors
     /// There is no such node.
     pub fn at(&mut self, pointer: &str) -> Result<&mut Value> {
-        self.root.pointer_mut(pointer).with_context(|| format!("the configuration has no `{pointer}`"))
+        self.root
+            .pointer_mut(pointer)
+            .with_context(|| format!("the configuration has no `{pointer}`"))
     }
 
     /// Makes the kernel choose every port that Envoy listens on.
@@ -76,14 +81,16 @@ impl Bootstrap {
         let endpoints: Vec<Value> = addresses
             .iter()
             .map(|address| {
-                let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
+                let socket =
+                    json!({ "address": address.ip().to_string(), "port_value": address.port() });
                 json!({ "endpoint": { "address": { "socket_address": socket } } })
             })
             .collect();
         *self
             .cluster(cluster)?
             .pointer_mut("/load_assignment/endpoints")
-            .context("a cluster without a load assignment")? = json!([{ "lb_endpoints": endpoints }]);
+            .context("a cluster without a load assignment")? =
+            json!([{ "lb_endpoints": endpoints }]);
         Ok(self)
     }
 
@@ -107,13 +114,19 @@ impl Bootstrap {
         copy["name"] = json!(name);
         copy["load_assignment"]["cluster_name"] = json!(name);
         let clusters = self.at("/static_resources/clusters")?;
-        clusters.as_array_mut().context("clusters are not a list")?.push(copy);
+        clusters
+            .as_array_mut()
+            .context("clusters are not a list")?
+            .push(copy);
         let manager = self.connection_manager()?;
         let routes = manager
             .pointer_mut("/route_config/virtual_hosts/0/routes")
             .and_then(Value::as_array_mut)
             .context("the connection manager has no routes")?;
-        let mut route = routes.first().cloned().context("the connection manager has no route")?;
+        let mut route = routes
+            .first()
+            .cloned()
+            .context("the connection manager has no route")?;
         route["name"] = json!(name);
         route["match"] = json!({ "prefix": prefix });
         route["route"]["cluster"] = json!(name);
@@ -134,7 +147,9 @@ impl Bootstrap {
     /// # Errors
     /// There are none.
     pub fn http_filters(&mut self) -> Result<&mut Vec<Value>> {
-        self.connection_manager()?["http_filters"].as_array_mut().context("the connection manager has no HTTP filters")
+        self.connection_manager()?["http_filters"]
+            .as_array_mut()
+            .context("the connection manager has no HTTP filters")
     }
 
     /// Removes an HTTP filter.
@@ -184,7 +199,9 @@ impl Bootstrap {
         if configuration["@type"] != "type.googleapis.com/google.protobuf.StringValue" {
             bail!("the configuration of `{filter}` is not a StringValue");
         }
-        let text = configuration["value"].as_str().ok_or_else(|| anyhow!("the StringValue holds no string"))?;
+        let text = configuration["value"]
+            .as_str()
+            .ok_or_else(|| anyhow!("the StringValue holds no string"))?;
         Ok(serde_json::from_str(text)?)
     }
 
@@ -200,10 +217,29 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Puts the tap filters of `record-traffic` in front of the other HTTP filters.
+    ///
+    /// # Errors
+    /// One of the two configurations is not what it was.
+    pub fn with_taps(&mut self) -> Result<&mut Self> {
+        let mut recorder = Self::shipped("record-traffic")?;
+        let taps = recorder.http_filters()?.iter().filter(|filter| {
+            filter["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("tap-"))
+        });
+        let taps: Vec<Value> = taps.cloned().collect();
+        self.http_filters()?.splice(0..0, taps);
+        Ok(self)
+    }
+
     /// Sends every file access log of the configuration to this file.
     pub fn access_log(&mut self, path: &Path) -> &mut Self {
         each_object(&mut self.root, &mut |object| {
-            let kind = object.get("@type").and_then(Value::as_str).unwrap_or_default();
+            let kind = object
+                .get("@type")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if kind.ends_with("FileAccessLog") {
                 object.insert("path".to_owned(), json!(path));
             }
@@ -232,7 +268,9 @@ impl Bootstrap {
     }
 
     fn listeners(&mut self) -> Result<&mut Vec<Value>> {
-        self.at("/static_resources/listeners")?.as_array_mut().context("listeners are not a list")
+        self.at("/static_resources/listeners")?
+            .as_array_mut()
+            .context("listeners are not a list")
     }
 }
 

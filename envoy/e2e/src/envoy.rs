@@ -23,13 +23,20 @@ pub struct Scenario {
     concurrency: u32,
     environment: Vec<(String, String)>,
     log_level: String,
+    component_log_level: Option<String>,
 }
 
 impl Scenario {
     /// Runs this configuration with two workers, logging at `info`.
     #[must_use]
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap, concurrency: 2, environment: Vec::new(), log_level: "info".to_owned() }
+        Self {
+            bootstrap,
+            concurrency: 2,
+            environment: Vec::new(),
+            log_level: "info".to_owned(),
+            component_log_level: None,
+        }
     }
 
     /// Sets the number of worker threads.
@@ -51,6 +58,13 @@ impl Scenario {
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
+        self
+    }
+
+    /// Sets the log level of single components of Envoy (`wasm:debug,router:trace`).
+    #[must_use]
+    pub fn component_log_level(mut self, levels: &str) -> Self {
+        self.component_log_level = Some(levels.to_owned());
         self
     }
 
@@ -141,7 +155,10 @@ impl Envoy {
     /// # Errors
     /// There is no listener of that name.
     pub fn listener(&self, name: &str) -> Result<SocketAddr> {
-        self.listeners.get(name).copied().with_context(|| format!("Envoy has no listener `{name}`"))
+        self.listeners
+            .get(name)
+            .copied()
+            .with_context(|| format!("Envoy has no listener `{name}`"))
     }
 
     /// Returns what a path of the admin answers with status 200.
@@ -190,7 +207,11 @@ impl Envoy {
         let what = format!("the counter `{suffix}` reaches {at_least}");
         wait::until(what, async || {
             let stats = self.stats().await?;
-            let sum: u64 = stats.iter().filter(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value).sum();
+            let sum: u64 = stats
+                .iter()
+                .filter(|(name, _)| name.ends_with(suffix))
+                .map(|(_, value)| value)
+                .sum();
             Ok((sum >= at_least).then_some(sum))
         })
         .await
@@ -217,7 +238,9 @@ impl Envoy {
         self.starts += 1;
         let folder = self.folder.path().to_path_buf();
         let mut bootstrap = self.scenario.bootstrap.clone();
-        bootstrap.ephemeral_ports()?.access_log(&folder.join("access.log"));
+        bootstrap
+            .ephemeral_ports()?
+            .access_log(&folder.join("access.log"));
         for filter in bootstrap.http_filters()? {
             if let Some(name) = filter["name"].as_str() {
                 std::fs::create_dir_all(folder.join(name))?;
@@ -228,19 +251,40 @@ impl Envoy {
         std::fs::write(&config, bootstrap.to_json())?;
         let admin_file = folder.join(format!("admin-{}", self.starts));
         let mut command = Command::new(&self.binary);
-        command.arg("--config-path").arg(&config).arg("--admin-address-path").arg(&admin_file);
-        command.arg("--concurrency").arg(self.scenario.concurrency.to_string());
+        command
+            .arg("--config-path")
+            .arg(&config)
+            .arg("--admin-address-path")
+            .arg(&admin_file);
+        command
+            .arg("--concurrency")
+            .arg(self.scenario.concurrency.to_string());
         command.arg("--log-level").arg(&self.scenario.log_level);
+        if let Some(levels) = &self.scenario.component_log_level {
+            command.arg("--component-log-level").arg(levels);
+        }
         // No hot restart: it is what needs a base id that no other Envoy of the machine has.
-        command.args(["--disable-hot-restart", "--file-flush-interval-msec", "50", "--drain-time-s", "0"]);
-        command.current_dir(paths::root()).envs(self.scenario.environment.iter().cloned());
-        let process = self.process.insert(Process::spawn(command, &self.log_path())?);
+        command.args([
+            "--disable-hot-restart",
+            "--file-flush-interval-msec",
+            "50",
+            "--drain-time-s",
+            "0",
+        ]);
+        command
+            .current_dir(paths::root())
+            .envs(self.scenario.environment.iter().cloned());
+        let process = self
+            .process
+            .insert(Process::spawn(command, &self.log_path())?);
         let address = wait::until("Envoy writes its admin address", async || {
             if let Some(code) = process.exit_code()? {
                 bail!("Envoy ended with {code} instead of starting");
             }
             // The file may be there before its content is.
-            Ok(std::fs::read_to_string(&admin_file).ok().and_then(|text| text.parse::<SocketAddr>().ok()))
+            Ok(std::fs::read_to_string(&admin_file)
+                .ok()
+                .and_then(|text| text.parse::<SocketAddr>().ok()))
         })
         .await?;
         self.admin = Admin::new(address);
@@ -260,7 +304,10 @@ impl Envoy {
 impl Drop for Envoy {
     fn drop(&mut self) {
         if self.process.take().is_some() {
-            eprintln!("Envoy was not stopped by its owner, so this failed; it logged:\n{}", tail(&self.log()));
+            eprintln!(
+                "Envoy was not stopped by its owner, so this failed; it logged:\n{}",
+                tail(&self.log())
+            );
         }
     }
 }
@@ -291,12 +338,25 @@ pub fn validate(bootstrap: &Bootstrap, environment: &[(&str, &str)]) -> Result<V
 /// As [`validate`].
 pub fn validate_file(config: &Path, environment: &[(&str, &str)]) -> Result<Verdict> {
     let mut command = Command::new(fetch::envoy()?);
-    command.args(["--mode", "validate", "--disable-hot-restart", "--config-path"]).arg(config);
-    command.current_dir(paths::root()).envs(environment.iter().copied()).stdin(Stdio::null());
+    command
+        .args([
+            "--mode",
+            "validate",
+            "--disable-hot-restart",
+            "--config-path",
+        ])
+        .arg(config);
+    command
+        .current_dir(paths::root())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null());
     let output = command.output().context("cannot run Envoy")?;
     let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stdout));
-    let code = output.status.code().with_context(|| format!("Envoy died while validating: {text}"))?;
+    let code = output
+        .status
+        .code()
+        .with_context(|| format!("Envoy died while validating: {text}"))?;
     Ok(Verdict { code, output: text })
 }
 
@@ -304,7 +364,12 @@ pub fn validate_file(config: &Path, environment: &[(&str, &str)]) -> Result<Verd
 fn tail(log: &str) -> String {
     const LINES: usize = 60;
     let lines: Vec<&str> = log.lines().collect();
-    let start = lines.iter().rposition(|line| line.contains("response trailer map")).map_or(0, |index| index + 1);
+    let start = lines
+        .iter()
+        .rposition(|line| line.contains("response trailer map"))
+        .map_or(0, |index| index + 1);
     let own = lines.get(start..).unwrap_or_default();
-    own.get(own.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
+    own.get(own.len().saturating_sub(LINES)..)
+        .unwrap_or_default()
+        .join("\n")
 }

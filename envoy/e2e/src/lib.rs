@@ -12,5 +12,6 @@ pub mod envoy;
 pub mod fetch;
 pub mod paths;
 pub mod recordings;
+pub mod sticky;
 pub mod upstream;
 pub mod wait;

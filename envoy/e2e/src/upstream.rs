@@ -51,7 +51,10 @@ type Seen = Arc<Mutex<Vec<Received>>>;
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Upstream").field("address", &self.address).finish_non_exhaustive()
+        formatter
+            .debug_struct("Upstream")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,11 +80,17 @@ impl Upstream {
     /// # Errors
     /// The address is in use.
     pub async fn at(address: SocketAddr, script: Script) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
         let seen = Seen::default();
         let acceptor = tokio::spawn(server::serve(listener, address, script, Arc::clone(&seen)));
-        Ok(Self { address, seen, acceptor })
+        Ok(Self {
+            address,
+            seen,
+            acceptor,
+        })
     }
 
     /// Starts several servers.
@@ -105,7 +114,10 @@ impl Upstream {
     /// Returns what has arrived so far, in order.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

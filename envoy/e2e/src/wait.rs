@@ -16,7 +16,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// What `probe` fails with, at once; or, after [`DEADLINE`], that `what` did not happen.
-pub async fn until<T>(what: impl Display, mut probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn until<T>(
+    what: impl Display,
+    mut probe: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(answer) = probe().await? {

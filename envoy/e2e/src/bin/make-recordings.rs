@@ -2,28 +2,114 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Result;
-use tidegate_e2e::bootstrap::Bootstrap;
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tidegate_e2e::bootstrap::{Bootstrap, STICKY_SESSION};
 use tidegate_e2e::envoy::{Envoy, Scenario};
+use tidegate_e2e::fetch::ENVOY_VERSION;
+use tidegate_e2e::recordings::census::Census;
 use tidegate_e2e::recordings::{application, files, plan, run};
 use tidegate_e2e::upstream::{Upstream, addresses};
-use tidegate_e2e::paths;
+use tidegate_e2e::{paths, sticky, wait};
+
+const PLAIN: Traffic = Traffic {
+    seed: 1,
+    sessions: 24,
+    requests: 17,
+};
+const STICKY: Traffic = Traffic {
+    seed: 2,
+    sessions: 12,
+    requests: 10,
+};
+
+struct Traffic {
+    seed: u64,
+    sessions: u32,
+    requests: u32,
+}
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    plain(&paths::recordings().join("round-robin")).await
+    let folder = paths::recordings();
+    let plain = round_robin(&folder.join("round-robin"))
+        .await
+        .context("the run without a plugin")?;
+    let sticky = sticky_session(&folder.join("sticky-session"))
+        .await
+        .context("the run with sticky-session")?;
+    let provenance = include_str!("../recordings/provenance.md.in")
+        .replace("{envoy}", ENVOY_VERSION)
+        .replace("{plain_seed}", &PLAIN.seed.to_string())
+        .replace("{plain_sessions}", &PLAIN.sessions.to_string())
+        .replace("{plain_rows}", &plain.rows())
+        .replace("{sticky_seed}", &STICKY.seed.to_string())
+        .replace("{sticky_sessions}", &STICKY.sessions.to_string())
+        .replace("{sticky_rows}", &sticky.rows());
+    fs::write(folder.join("PROVENANCE.md"), provenance)?;
+    Ok(())
 }
 
-async fn plain(folder: &Path) -> Result<()> {
+async fn shop() -> Result<Vec<Upstream>> {
     let mut upstreams = Vec::new();
     for _ in 0..4 {
-        upstreams.push(Upstream::scripted(std::sync::Arc::new(application::answer)).await?);
+        upstreams.push(Upstream::scripted(Arc::new(application::answer)).await?);
     }
+    Ok(upstreams)
+}
+
+async fn round_robin(folder: &Path) -> Result<Census> {
+    let upstreams = shop().await?;
     let mut bootstrap = Bootstrap::shipped("record-traffic")?;
-    bootstrap.endpoints("echo", &addresses(&upstreams))?;
-    let mut envoy = Envoy::start(Scenario::new(bootstrap)).await?;
-    let sent = run::run(envoy.listener("edge")?, &plan::plan(1, 24, 17)).await?;
+    bootstrap.endpoints(sticky::CLUSTER, &addresses(&upstreams))?;
+    let envoy = Envoy::start(Scenario::new(bootstrap)).await?;
+    let sessions = plan::plan(PLAIN.seed, PLAIN.sessions, PLAIN.requests);
+    let sent = run::run(envoy.listener("edge")?, &sessions, async |_| Ok(())).await?;
+    keep(envoy, sent, folder).await
+}
+
+async fn sticky_session(folder: &Path) -> Result<Census> {
+    let mut upstreams = shop().await?;
+    let mut bootstrap = sticky::bootstrap(&upstreams)?;
+    let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
+    configuration["keys"] = json!({ "inline": sticky::TRIAL_KEYS });
+    configuration["reason_header"] = json!(true);
+    bootstrap
+        .configure(STICKY_SESSION, &configuration)?
+        .with_taps()?;
+    let envoy = Envoy::start(Scenario::new(bootstrap)).await?;
+    let sessions = plan::plan(STICKY.seed, STICKY.sessions, STICKY.requests);
+    let address = upstreams.last().context("no endpoint")?.address();
+    let sent = run::run(envoy.listener("edge")?, &sessions, async |act| {
+        if act == 1 {
+            upstreams.pop();
+            return wait::until(
+                "Envoy has no connection to the endpoint that is gone",
+                async || {
+                    let clusters = envoy.admin("/clusters").await?;
+                    Ok(clusters
+                        .contains(&format!("::{address}::cx_active::0"))
+                        .then_some(()))
+                },
+            )
+            .await;
+        }
+        upstreams.push(Upstream::at(address, Arc::new(application::answer)).await?);
+        Ok(())
+    })
+    .await?;
+    let census = keep(envoy, sent, folder).await?;
+    fs::write(
+        folder.join("trial-config.json"),
+        format!("{configuration:#}\n"),
+    )?;
+    Ok(census)
+}
+
+/// Stops Envoy, joins what it wrote, and counts it.
+async fn keep(mut envoy: Envoy, sent: run::Sent, folder: &Path) -> Result<Census> {
     envoy.stop().await?;
     fs::create_dir_all(folder)?;
     let access_log = fs::read_to_string(envoy.folder().join("access.log"))?;
@@ -33,6 +119,20 @@ async fn plain(folder: &Path) -> Result<()> {
         fs::write(folder.join(format!("{filter}.json")), joined)?;
     }
     fs::write(folder.join("access-log.jsonl"), access_log)?;
-    println!("{}: {sent:?}", folder.display());
-    Ok(())
+    let census = Census::of(folder)?;
+    ensure!(
+        census.count("exchanges") as u64 == sent.exchanges,
+        "sent {sent:?}, recorded {census:?}"
+    );
+    ensure!(
+        census.count("WebSockets") as u64 == sent.websockets,
+        "sent {sent:?}, recorded {census:?}"
+    );
+    println!(
+        "{}: {} exchanges, {} WebSockets",
+        folder.display(),
+        sent.exchanges,
+        sent.websockets
+    );
+    Ok(census)
 }

@@ -46,13 +46,19 @@ impl Request {
     /// Makes a request without body.
     #[must_use]
     pub fn new(method: Method, path: &str) -> Self {
-        Self { method, path: path.to_owned(), headers: Vec::new(), body: Body::Empty }
+        Self {
+            method,
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
     }
 
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers.push((name.to_owned(), value.as_ref().to_vec()));
+        self.headers
+            .push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 
@@ -104,7 +110,11 @@ pub fn set_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         .get_all(SET_COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .find(|value| value.split_once('=').is_some_and(|(found, _)| found == name))
+        .find(|value| {
+            value
+                .split_once('=')
+                .is_some_and(|(found, _)| found == name)
+        })
 }
 
 /// One client: an address to speak to, a connection that is opened on first use and kept, a jar.
@@ -134,7 +144,13 @@ impl Client {
     /// Makes a client of the server at `address`.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, from: None, headers: Vec::new(), connection: None, jar: Jar::default() }
+        Self {
+            address,
+            from: None,
+            headers: Vec::new(),
+            connection: None,
+            jar: Jar::default(),
+        }
     }
 
     /// Makes the client connect from this address of the machine (on Linux all of 127.0.0.0/8 will do).
@@ -147,7 +163,8 @@ impl Client {
     /// Adds a header to every request.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
+        self.headers
+            .push((name.to_owned(), value.as_bytes().to_vec()));
         self
     }
 
@@ -188,11 +205,22 @@ impl Client {
     /// The server cannot be reached, or the connection ends before the answer does.
     pub async fn send(&mut self, request: Request) -> Result<Answer> {
         let built = self.build(request)?;
-        if self.connection.as_ref().is_none_or(|open| open.sender.is_closed()) {
+        if self
+            .connection
+            .as_ref()
+            .is_none_or(|open| open.sender.is_closed())
+        {
             self.connection = Some(self.connect().await?);
         }
-        let connection = self.connection.as_mut().context("the connection was opened")?;
-        connection.sender.ready().await.context("the connection is not usable")?;
+        let connection = self
+            .connection
+            .as_mut()
+            .context("the connection was opened")?;
+        connection
+            .sender
+            .ready()
+            .await
+            .context("the connection is not usable")?;
         let response = connection.sender.send_request(built).await;
         let outcome = match response {
             Ok(response) => read(response).await,
@@ -226,11 +254,17 @@ impl Client {
     fn build(&self, request: Request) -> Result<HyperRequest<BoxBody<Bytes, Infallible>>> {
         let mut built = HyperRequest::new(body(request.body));
         *built.method_mut() = request.method;
-        *built.uri_mut() = request.path.parse().with_context(|| format!("`{}` is no path", request.path))?;
+        *built.uri_mut() = request
+            .path
+            .parse()
+            .with_context(|| format!("`{}` is no path", request.path))?;
         let headers = built.headers_mut();
         headers.insert(HOST, HeaderValue::from_str(&self.address.to_string())?);
         for (name, value) in self.headers.iter().chain(&request.headers) {
-            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value)?);
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_bytes(value)?,
+            );
         }
         if !headers.contains_key(COOKIE)
             && let Some(cookies) = self.jar.header()
@@ -261,8 +295,10 @@ fn body(body: Body) -> BoxBody<Bytes, Infallible> {
         Body::Empty => http_body_util::Empty::new().boxed(),
         Body::Whole(bytes) => http_body_util::Full::new(bytes).boxed(),
         Body::Chunked(pieces, trailers) => {
-            let mut frames: Vec<Result<Frame<Bytes>, Infallible>> =
-                pieces.into_iter().map(|piece| Ok(Frame::data(piece))).collect();
+            let mut frames: Vec<Result<Frame<Bytes>, Infallible>> = pieces
+                .into_iter()
+                .map(|piece| Ok(Frame::data(piece)))
+                .collect();
             if !trailers.is_empty() {
                 frames.push(Ok(Frame::trailers(header_map(&trailers))));
             }
@@ -276,7 +312,10 @@ pub(crate) fn header_map(pairs: &[(String, String)]) -> HeaderMap {
     pairs
         .iter()
         .filter_map(|(name, value)| {
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+            Some((
+                HeaderName::from_bytes(name.as_bytes()).ok()?,
+                HeaderValue::from_str(value).ok()?,
+            ))
         })
         .collect()
 }
@@ -285,5 +324,10 @@ async fn read(response: hyper::Response<hyper::body::Incoming>) -> Result<Answer
     let (parts, body) = response.into_parts();
     let collected = body.collect().await.context("the answer ended early")?;
     let trailers = collected.trailers().cloned().unwrap_or_default();
-    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: collected.to_bytes(), trailers })
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: collected.to_bytes(),
+        trailers,
+    })
 }

@@ -33,7 +33,10 @@ impl Jar {
     /// Returns a cookie's value.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.cookies
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Returns the `cookie` header, if there is any cookie.
@@ -42,7 +45,11 @@ impl Jar {
         if self.cookies.is_empty() {
             return None;
         }
-        let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         Some(pairs.join("; "))
     }
 }

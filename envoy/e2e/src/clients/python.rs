@@ -29,10 +29,15 @@ pub async fn websocket(
     let packages = fetch::websockets()?;
     let plan = json!({ "uri": format!("ws://{address}{path}"), "cookies": cookies, "from": from, "steps": steps });
     let mut command = Command::new("python3");
-    command.args(["-c", PROGRAM]).arg(plan.to_string()).env("PYTHONPATH", packages);
+    command
+        .args(["-c", PROGRAM])
+        .arg(plan.to_string())
+        .env("PYTHONPATH", packages);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(DEADLINE, command.output());
-    let Ok(output) = output.await else { bail!("the Python client does not come to an end") };
+    let Ok(output) = output.await else {
+        bail!("the Python client does not come to an end")
+    };
     let output = output.context("cannot run python3")?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "the Python client failed: {said}");

@@ -20,7 +20,9 @@ impl Raw {
     /// # Errors
     /// The address cannot be reached.
     pub async fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result<Self> {
-        Ok(Self { stream: connect(address, from).await? })
+        Ok(Self {
+            stream: connect(address, from).await?,
+        })
     }
 
     /// Sends bytes.

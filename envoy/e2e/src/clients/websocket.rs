@@ -49,18 +49,27 @@ impl WebSocket {
         let (address, from): (SocketAddr, Option<IpAddr>) = (client.address(), client.source());
         let mut request = format!("ws://{address}{path}").into_client_request()?;
         if let Some(cookies) = client.jar.header() {
-            request.headers_mut().insert(COOKIE, HeaderValue::from_str(&cookies)?);
+            request
+                .headers_mut()
+                .insert(COOKIE, HeaderValue::from_str(&cookies)?);
         }
         for (name, value) in headers {
-            request.headers_mut().append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+            request.headers_mut().append(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_str(value)?,
+            );
         }
         let stream = connect(address, from).await?;
-        let (stream, response) =
-            tokio_tungstenite::client_async(request, stream).await.context("the upgrade failed")?;
+        let (stream, response) = tokio_tungstenite::client_async(request, stream)
+            .await
+            .context("the upgrade failed")?;
         for value in response.headers().get_all("set-cookie") {
             client.jar.store(value.to_str()?);
         }
-        Ok(Self { stream, headers: response.headers().clone() })
+        Ok(Self {
+            stream,
+            headers: response.headers().clone(),
+        })
     }
 
     /// Sends a text message in one frame.
@@ -95,7 +104,10 @@ impl WebSocket {
     /// # Errors
     /// The connection is gone.
     pub async fn ping(&mut self, payload: &[u8]) -> Result<()> {
-        Ok(self.stream.send(Message::Ping(Bytes::copy_from_slice(payload))).await?)
+        Ok(self
+            .stream
+            .send(Message::Ping(Bytes::copy_from_slice(payload)))
+            .await?)
     }
 
     /// Returns what arrives next, pings excepted: they are answered.
@@ -105,12 +117,16 @@ impl WebSocket {
     pub async fn next(&mut self) -> Result<Event> {
         loop {
             let next = tokio::time::timeout(DEADLINE, self.stream.next()).await;
-            let Ok(next) = next else { bail!("nothing arrives on the WebSocket") };
+            let Ok(next) = next else {
+                bail!("nothing arrives on the WebSocket")
+            };
             return Ok(match next {
                 Some(Ok(Message::Text(text))) => Event::Text(text.to_string()),
                 Some(Ok(Message::Binary(bytes))) => Event::Binary(bytes.to_vec()),
                 Some(Ok(Message::Pong(bytes))) => Event::Pong(bytes.to_vec()),
-                Some(Ok(Message::Close(frame))) => Event::Close(frame.map_or(1005, |frame| frame.code.into())),
+                Some(Ok(Message::Close(frame))) => {
+                    Event::Close(frame.map_or(1005, |frame| frame.code.into()))
+                }
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => continue,
                 Some(Err(_)) | None => Event::End,
             });
@@ -122,7 +138,10 @@ impl WebSocket {
     /// # Errors
     /// The other side does not answer the Close.
     pub async fn close(mut self, code: u16) -> Result<()> {
-        let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: "".into(),
+        };
         self.stream.send(Message::Close(Some(frame))).await?;
         loop {
             match self.next().await? {
@@ -138,7 +157,10 @@ impl WebSocket {
     /// # Errors
     /// The socket is gone.
     pub fn reset(self) -> Result<()> {
-        self.stream.get_ref().set_zero_linger().context("cannot reset")
+        self.stream
+            .get_ref()
+            .set_zero_linger()
+            .context("cannot reset")
     }
 }
 

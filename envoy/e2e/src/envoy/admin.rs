@@ -31,9 +31,16 @@ impl Admin {
         let mut listeners = BTreeMap::new();
         for status in parsed["listener_statuses"].as_array().into_iter().flatten() {
             let socket = &status["local_address"]["socket_address"];
-            let name = status["name"].as_str().context("a listener without a name")?;
-            let ip = socket["address"].as_str().context("a listener without an address")?.parse()?;
-            let port = socket["port_value"].as_u64().context("a listener without a port")?;
+            let name = status["name"]
+                .as_str()
+                .context("a listener without a name")?;
+            let ip = socket["address"]
+                .as_str()
+                .context("a listener without an address")?
+                .parse()?;
+            let port = socket["port_value"]
+                .as_u64()
+                .context("a listener without a port")?;
             listeners.insert(name.to_owned(), SocketAddr::new(ip, u16::try_from(port)?));
         }
         Ok(listeners)

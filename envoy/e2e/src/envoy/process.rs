@@ -17,22 +17,37 @@ impl Process {
     pub(crate) fn spawn(command: Command, log: &Path) -> Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = mortal(command);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot run {command:?}"))?;
         Ok(Self { child })
     }
 
     /// Asks the process to end.
     pub(crate) fn terminate(&self) -> Result<()> {
         // The shell's own `kill`: the program of that name is not installed everywhere, and the system call is unsafe code.
-        let status = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status()?;
-        anyhow::ensure!(status.success(), "cannot signal process {}", self.child.id());
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -TERM {}", self.child.id()))
+            .status()?;
+        anyhow::ensure!(
+            status.success(),
+            "cannot signal process {}",
+            self.child.id()
+        );
         Ok(())
     }
 
     /// Returns the exit code if the process has ended; −1 when a signal ended it.
     pub(crate) fn exit_code(&mut self) -> Result<Option<i32>> {
-        Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+        Ok(self
+            .child
+            .try_wait()?
+            .map(|status| status.code().unwrap_or(-1)))
     }
 }
 
@@ -48,12 +63,18 @@ impl Drop for Process {
 /// that is itself killed). `setpriv` sets that up and then becomes the command, so that the process id stays; where it
 /// is not installed, only the drop kills.
 fn mortal(command: Command) -> Command {
-    let known = Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).stderr(Stdio::null()).status();
+    let known = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "true"])
+        .stderr(Stdio::null())
+        .status();
     if !known.is_ok_and(|status| status.success()) {
         return command;
     }
     let mut wrapped = Command::new("setpriv");
-    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    wrapped
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
     if let Some(folder) = command.get_current_dir() {
         wrapped.current_dir(folder);
     }
@@ -64,4 +85,31 @@ fn mortal(command: Command) -> Command {
         };
     }
     wrapped
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_whose_owner_dies_without_dropping_it_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let owner = std::thread::spawn(move || {
+            let mut command = Command::new("sleep");
+            command.arg("1000");
+            let process = Process::spawn(command, &log).unwrap();
+            let id = process.child.id();
+            std::mem::forget(process);
+            id
+        });
+        let id = owner.join().unwrap();
+        crate::wait::until("the child is dead", async || {
+            // Nobody waits for it, so that it stays as a zombie.
+            let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+            Ok(status.contains("State:\tZ").then_some(()))
+        })
+        .await
+        .unwrap();
+    }
 }

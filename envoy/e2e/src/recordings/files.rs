@@ -12,7 +12,8 @@ use serde_json::{Deserializer, Value};
 /// # Errors
 /// The file cannot be read or is no JSON.
 pub fn values(path: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let values: Result<_, _> = Deserializer::from_str(&text).into_iter().collect();
     values.with_context(|| format!("`{}` is no JSON", path.display()))
 }
@@ -55,11 +56,16 @@ pub fn one_value_per_line(json: &str) -> String {
 /// The folder or a file in it cannot be read.
 pub fn join_taps(folder: &Path, start_times: &BTreeMap<String, String>) -> Result<String> {
     let mut streams = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?
+    {
         let text = fs::read_to_string(entry?.path())?;
         let lines = one_value_per_line(&text);
         let id = request_id(&lines).context("a trace without `x-request-id`")?;
-        let time = start_times.get(&id).cloned().with_context(|| format!("the access log has no request {id}"))?;
+        let time = start_times
+            .get(&id)
+            .cloned()
+            .with_context(|| format!("the access log has no request {id}"))?;
         streams.push((time, id, lines));
     }
     streams.sort();
@@ -74,7 +80,8 @@ pub fn start_times(access_log: &str) -> Result<BTreeMap<String, String>> {
     let mut times = BTreeMap::new();
     for line in access_log.lines() {
         let entry: Value = serde_json::from_str(line).context("an access log line is no JSON")?;
-        if let (Some(id), Some(time)) = (entry["request_id"].as_str(), entry["start_time"].as_str()) {
+        if let (Some(id), Some(time)) = (entry["request_id"].as_str(), entry["start_time"].as_str())
+        {
             times.insert(id.to_owned(), time.to_owned());
         }
     }
@@ -87,6 +94,9 @@ fn request_id(lines: &str) -> Option<String> {
     let headers = first
         .pointer("/http_buffered_trace/request/headers")
         .or_else(|| first.pointer("/http_streamed_trace_segment/request_headers/headers"))?;
-    let header = headers.as_array()?.iter().find(|header| header["key"] == "x-request-id")?;
+    let header = headers
+        .as_array()?
+        .iter()
+        .find(|header| header["key"] == "x-request-id")?;
     Some(header["value"].as_str()?.to_owned())
 }

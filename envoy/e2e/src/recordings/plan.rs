@@ -88,7 +88,9 @@ const BROWSERS: [&str; 3] = [
 #[must_use]
 pub fn plan(seed: u64, sessions: u32, requests: u32) -> Vec<Session> {
     let mut draws = Draws(seed);
-    (0..sessions).map(|number| session(number, requests, &mut draws)).collect()
+    (0..sessions)
+        .map(|number| session(number, requests, &mut draws))
+        .collect()
 }
 
 fn session(number: u32, requests: u32, draws: &mut Draws) -> Session {
@@ -121,7 +123,14 @@ fn session(number: u32, requests: u32, draws: &mut Draws) -> Session {
     }
     // A session goes on after its WebSocket, and after an accident.
     steps.extend([request("GET", "/api/items/1"), request("GET", "/goodbye")]);
-    let agent = if api_client { "shop-sync/1.4" } else { BROWSERS.get(number as usize % 3).copied().unwrap_or_default() };
+    let agent = if api_client {
+        "shop-sync/1.4"
+    } else {
+        BROWSERS
+            .get(number as usize % 3)
+            .copied()
+            .unwrap_or_default()
+    };
     Session {
         number,
         address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)),
@@ -137,9 +146,21 @@ fn any_request(draws: &mut Draws) -> Step {
         0..=6 => ("GET", format!("/api/items/{number}"), Upload::None),
         7 => ("HEAD", format!("/api/items/{number}"), Upload::None),
         8 => ("HEAD", "/".to_owned(), Upload::None),
-        9 => ("GET", format!("/api/items/{number}?fields=price_cents&currency=EUR"), Upload::None),
-        10 => ("POST", "/api/cart".to_owned(), Upload::Whole(40 + usize::try_from(number).unwrap_or(0))),
-        11 => ("POST", "/api/cart".to_owned(), Upload::Chunked(vec![30, 70, 20])),
+        9 => (
+            "GET",
+            format!("/api/items/{number}?fields=price_cents&currency=EUR"),
+            Upload::None,
+        ),
+        10 => (
+            "POST",
+            "/api/cart".to_owned(),
+            Upload::Whole(40 + usize::try_from(number).unwrap_or(0)),
+        ),
+        11 => (
+            "POST",
+            "/api/cart".to_owned(),
+            Upload::Chunked(vec![30, 70, 20]),
+        ),
         12 => ("PUT", format!("/api/cart/{number}"), Upload::Whole(60)),
         13 => ("DELETE", format!("/api/cart/{number}"), Upload::None),
         14 => ("GET", format!("/api/reports/{number}"), Upload::None),
@@ -152,8 +173,16 @@ fn any_request(draws: &mut Draws) -> Step {
 }
 
 fn request(method: &'static str, path: &str) -> Step {
-    let body = if method == "POST" { Upload::Whole(48) } else { Upload::None };
-    Step::Request { method, path: path.to_owned(), body }
+    let body = if method == "POST" {
+        Upload::Whole(48)
+    } else {
+        Upload::None
+    };
+    Step::Request {
+        method,
+        path: path.to_owned(),
+        body,
+    }
 }
 
 /// A small generator (SplitMix64): the plan must not depend on a library's version.

@@ -76,7 +76,9 @@ impl Answer {
                 "delay_ms" => answer.delay = Duration::from_millis(value.parse().unwrap_or(0)),
                 "chunks" => chunks = value.parse().unwrap_or(0),
                 "chunk_bytes" => chunk_bytes = value.parse().unwrap_or(64),
-                "trailer" => answer.trailers.push(("x-checksum".to_owned(), value.to_owned())),
+                "trailer" => answer
+                    .trailers
+                    .push(("x-checksum".to_owned(), value.to_owned())),
                 "set" => {
                     let cookie = value.replacen(':', "=", 1);
                     answer = answer.header("set-cookie", &format!("{cookie}; Path=/"));

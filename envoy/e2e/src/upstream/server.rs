@@ -28,22 +28,35 @@ use crate::clients::http::header_map;
 pub(super) async fn serve(listener: TcpListener, address: SocketAddr, script: Script, seen: Seen) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
-        connections.spawn(connection(stream, address, Arc::clone(&script), Arc::clone(&seen)));
+        connections.spawn(connection(
+            stream,
+            address,
+            Arc::clone(&script),
+            Arc::clone(&seen),
+        ));
         while connections.try_join_next().is_some() {}
     }
 }
 
 async fn connection(stream: TcpStream, address: SocketAddr, script: Script, seen: Seen) {
     let reset = Arc::new(AtomicBool::new(false));
-    let wire = Wire { stream, reset: Arc::clone(&reset) };
+    let wire = Wire {
+        stream,
+        reset: Arc::clone(&reset),
+    };
     let service = service_fn(|request| {
         let (script, seen, reset) = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&reset));
         async move { respond(request, address, &script, &seen, &reset).await }
     });
     // A connection that a script breaks ends with an error: that is its purpose.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(wire), service).with_upgrades().await;
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(wire), service)
+        .with_upgrades()
+        .await;
 }
 
 type Body = BoxBody<Bytes, io::Error>;
@@ -62,9 +75,13 @@ async fn respond(
         headers: request.headers().clone(),
         body_bytes: 0,
     };
-    let upgrades = received.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let upgrades = received
+        .header("upgrade")
+        .is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
     let remember = |received: &Received| {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(received.clone());
+        seen.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(received.clone());
     };
     if upgrades && received.path.starts_with("/ws") {
         remember(&received);
@@ -77,7 +94,12 @@ async fn respond(
         }
         return Ok(response.map(|()| Full::default().map_err(|never| match never {}).boxed()));
     }
-    let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
     received.body_bytes = body.len();
     remember(&received);
     answer(script(&received), reset).await
@@ -99,21 +121,34 @@ async fn answer(answer: Answer, reset: &Arc<AtomicBool>) -> io::Result<Response<
     let whole = answer.pieces.len() <= 1 && answer.trailers.is_empty() && !breaks;
     let body = if whole {
         let bytes = answer.pieces.into_iter().next().unwrap_or_default();
-        Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()
+        Full::new(Bytes::from(bytes))
+            .map_err(|never| match never {})
+            .boxed()
     } else {
-        streamed(answer.pieces, answer.trailers, answer.pause, breaks.then(|| Arc::clone(reset)))
+        streamed(
+            answer.pieces,
+            answer.trailers,
+            answer.pause,
+            breaks.then(|| Arc::clone(reset)),
+        )
     };
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in header_map(&answer.headers) {
         if let Some(name) = name {
             response.headers_mut().append(name, value);
         }
     }
     if answer.ending == Ending::Close {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    debug_assert!(!response.headers().contains_key(UPGRADE), "a script does not upgrade");
+    debug_assert!(
+        !response.headers().contains_key(UPGRADE),
+        "a script does not upgrade"
+    );
     Ok(response)
 }
 
@@ -131,11 +166,19 @@ fn streamed(
     pause: std::time::Duration,
     reset: Option<Arc<AtomicBool>>,
 ) -> Body {
-    let mut frames: Vec<Frame<Bytes>> = pieces.into_iter().map(|piece| Frame::data(Bytes::from(piece))).collect();
+    let mut frames: Vec<Frame<Bytes>> = pieces
+        .into_iter()
+        .map(|piece| Frame::data(Bytes::from(piece)))
+        .collect();
     if !trailers.is_empty() {
         frames.push(Frame::trailers(header_map(&trailers)));
     }
-    let rest = Rest { frames: frames.into_iter(), pause, first: true, reset };
+    let rest = Rest {
+        frames: frames.into_iter(),
+        pause,
+        first: true,
+        reset,
+    };
     let stream = stream::unfold(rest, async |mut rest| {
         if !rest.first {
             // Also without a pause the pieces have to leave one by one, and not as one write.
@@ -167,7 +210,9 @@ where
             }
         }
     });
-    stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+    stream::unfold(receiver, |mut receiver| async move {
+        Some((receiver.recv().await?, receiver))
+    })
 }
 
 /// A TCP stream that is reset instead of closed once a script has said so.
@@ -185,13 +230,21 @@ impl Drop for Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -20,7 +20,11 @@ use crate::clients::websocket::frames;
 
 /// Accepts an upgrade. `/ws/frames` reports every frame as it came ([`report_frames`]); everything else under `/ws`
 /// echoes ([`echo`]).
-pub(super) fn accept(request: &mut Request<Incoming>, received: &Received, reset: Arc<AtomicBool>) -> Response<()> {
+pub(super) fn accept(
+    request: &mut Request<Incoming>,
+    received: &Received,
+    reset: Arc<AtomicBool>,
+) -> Response<()> {
     let own = received.upstream.to_string();
     let frames_only = received.path.starts_with("/ws/frames");
     let upgrade = hyper::upgrade::on(&mut *request);
@@ -66,7 +70,12 @@ async fn echo(stream: TokioIo<Upgraded>, own: String, reset: Arc<AtomicBool>) {
                 }
                 ("close", code) => {
                     let code = code.parse().unwrap_or(1000).into();
-                    socket.close(Some(CloseFrame { code, reason: "asked for".into() })).await
+                    socket
+                        .close(Some(CloseFrame {
+                            code,
+                            reason: "asked for".into(),
+                        }))
+                        .await
                 }
                 ("fragments", rest) => fragments(&mut socket, rest).await,
                 _ => socket.send(Message::Text(text)).await,
@@ -86,14 +95,22 @@ async fn echo(stream: TokioIo<Upgraded>, own: String, reset: Arc<AtomicBool>) {
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-async fn fragments(socket: &mut Socket, rest: &str) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+async fn fragments(
+    socket: &mut Socket,
+    rest: &str,
+) -> Result<(), tokio_tungstenite::tungstenite::Error> {
     let (count, text) = rest.split_once(':').unwrap_or(("2", rest));
     let count = count.parse::<usize>().unwrap_or(2).max(1);
-    let pieces: Vec<&[u8]> = text.as_bytes().chunks(text.len().div_ceil(count).max(1)).collect();
+    let pieces: Vec<&[u8]> = text
+        .as_bytes()
+        .chunks(text.len().div_ceil(count).max(1))
+        .collect();
     for (index, frame) in frames(false, &pieces, false).into_iter().enumerate() {
         socket.send(Message::Frame(frame)).await?;
         if index == 0 {
-            socket.send(Message::Ping("between fragments".into())).await?;
+            socket
+                .send(Message::Ping("between fragments".into()))
+                .await?;
         }
     }
     Ok(())

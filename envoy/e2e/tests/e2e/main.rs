@@ -1,0 +1,13 @@
+//! What the shipped configurations do in the real Envoy, with real clients and real endpoints.
+//!
+//! One program, so that the runner is linked once. Without Envoy every test fails and says how to get it.
+
+mod affinity;
+mod bootstraps;
+mod configuration;
+mod cookies;
+mod failures;
+mod hygiene;
+mod observability;
+mod recordings;
+mod websockets;

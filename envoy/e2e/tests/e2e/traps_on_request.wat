@@ -1,0 +1,15 @@
+;; A filter that starts well and traps at the first request.
+(module
+  (memory (export "memory") 1)
+  (global $free (mut i32) (i32.const 1024))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "_initialize"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (local $start i32)
+    (local.set $start (global.get $free))
+    (global.set $free (i32.add (global.get $free) (local.get $size)))
+    (local.get $start))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (unreachable)))
