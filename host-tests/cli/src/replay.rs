@@ -5,12 +5,15 @@
 //! [`Expectation`] keeps the decisions and compares them with those of a later run.
 
 mod body;
+mod decision;
 mod diff;
 mod draw;
 mod drive;
 mod exchange;
+mod expect;
 mod flags;
 mod jar;
+mod load;
 mod observe;
 mod options;
 mod sessions;
@@ -18,10 +21,13 @@ mod totals;
 mod watch;
 mod world;
 
+pub use decision::Decision;
 pub use draw::mix;
 pub use drive::{Replay, run};
 pub use exchange::{
     BodyChange, CallOut, Change, Exchange, LocalReply, Log, Reason, Side, Trap, mask,
 };
+pub use expect::{Divergence, EXPECTATION_NAME, Expectation, ExpectationError};
+pub use load::{endpoint_header, plugin};
 pub use options::{Answers, Detail, ENDPOINT_HEADER, Options, Plugin, ReplayError};
 pub use totals::{CallbackCost, Cost, Metric, Totals, Vm};

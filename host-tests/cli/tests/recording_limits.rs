@@ -189,6 +189,7 @@ fn a_hundred_thousand_headers_and_a_megabyte_of_cookie_are_read() {
             .map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into()))
             .collect(),
         end_stream: true,
+        ..Headers::default()
     };
     let mut writer = RecordingWriter::new(Vec::new(), &Header::default()).unwrap();
     writer
@@ -240,7 +241,7 @@ struct Stream {
     pieces: Vec<(Vec<u8>, bool)>,
     trailers: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     upstream: Option<(String, Option<u64>)>,
-    response: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    response: Option<(Vec<(Vec<u8>, Vec<u8>)>, Option<String>)>,
     close: Option<(Option<String>, Option<String>, usize)>,
 }
 
@@ -254,7 +255,7 @@ fn stream() -> impl Strategy<Value = Stream> {
         proptest::collection::vec((bytes(), any::<bool>()), 0..3),
         proptest::option::of(fields()),
         proptest::option::of((".{0,12}", any::<Option<u64>>())),
-        proptest::option::of(fields()),
+        proptest::option::of((fields(), text())),
         proptest::option::of((text(), text(), 0..3_usize)),
     )
         .prop_map(
@@ -293,6 +294,7 @@ fn kinds(stream: Stream) -> Vec<EventKind<'static>> {
         EventKind::RequestHeaders(Headers {
             fields: owned(stream.request),
             end_stream: false,
+            ..Headers::default()
         }),
     ];
     for (piece, truncated) in stream.pieces {
@@ -313,10 +315,11 @@ fn kinds(stream: Stream) -> Vec<EventKind<'static>> {
             attempts,
         }));
     }
-    if let Some(response) = stream.response {
+    if let Some((response, local)) = stream.response {
         kinds.push(EventKind::ResponseHeaders(Headers {
             fields: owned(response),
             end_stream: true,
+            details: local.map(Into::into),
         }));
     }
     if let Some((details, flags, reason)) = stream.close {

@@ -108,7 +108,7 @@ fn print(
 }
 
 /// Reads `NAME=VALUE`, or takes the value of `NAME` from this process: a key on a command line is seen by everyone.
-fn variable(given: &str) -> anyhow::Result<(String, String)> {
+pub(super) fn variable(given: &str) -> anyhow::Result<(String, String)> {
     match given.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => match std::env::var(given) {

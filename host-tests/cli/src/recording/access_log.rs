@@ -78,6 +78,21 @@ pub(super) struct LogEntry {
 }
 
 impl LogEntry {
+    /// Returns the details if they say that the proxy made the response itself, and not only how it ended.
+    pub(super) fn local_reply(&self) -> Option<&str> {
+        const OF_AN_UPSTREAM: [&str; 4] = [
+            "via_upstream",
+            "upstream_reset_after_response_started",
+            "downstream_",
+            "max_duration_timeout",
+        ];
+        self.details.as_deref().filter(|details| {
+            !OF_AN_UPSTREAM
+                .iter()
+                .any(|start| details.starts_with(start))
+        })
+    }
+
     /// Returns when the response began, to the millisecond.
     pub(super) fn answered_ns(&self) -> Option<u64> {
         Some(

@@ -381,6 +381,7 @@ mod tests {
         let snippet = Snippet::new(
             "f",
             &line,
+            500_001,
             Place {
                 line: 3,
                 column: 500_001,

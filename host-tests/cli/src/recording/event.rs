@@ -89,6 +89,8 @@ pub struct Headers<'a> {
     pub fields: Vec<Field<'a>>,
     /// Whether nothing follows in this direction.
     pub end_stream: bool,
+    /// Envoy's response code details, of a response that the proxy made itself; `None` for an upstream's.
+    pub details: Option<Cow<'a, str>>,
 }
 
 impl Headers<'_> {
@@ -225,7 +227,7 @@ impl Event<'_> {
                         + text(&open.session)
                 }
                 EventKind::RequestHeaders(headers) | EventKind::ResponseHeaders(headers) => {
-                    fields(&headers.fields)
+                    fields(&headers.fields) + text(&headers.details)
                 }
                 EventKind::RequestBody(body) | EventKind::ResponseBody(body) => body.bytes.len(),
                 EventKind::RequestTrailers(trailers) | EventKind::ResponseTrailers(trailers) => {
@@ -257,6 +259,7 @@ fn owned_headers(headers: Headers<'_>) -> Headers<'static> {
     Headers {
         fields: owned_fields(headers.fields),
         end_stream: headers.end_stream,
+        details: owned(headers.details),
     }
 }
 

@@ -110,6 +110,7 @@ mod tests {
                 b"asid=1; sid=2; sid=3".as_slice().into(),
             )],
             end_stream: true,
+            ..Headers::default()
         };
         assert_eq!(cookie(&headers, "sid"), Some(b"2".as_slice()));
         assert_eq!(cookie(&headers, "id"), None);

@@ -121,6 +121,8 @@ struct RawHeaders<'a> {
     headers: Vec<Pair<'a>>,
     #[serde(default)]
     end_stream: bool,
+    #[serde(borrow)]
+    details: Option<Text<'a>>,
 }
 
 impl<'a> From<RawHeaders<'a>> for Headers<'a> {
@@ -128,6 +130,7 @@ impl<'a> From<RawHeaders<'a>> for Headers<'a> {
         Self {
             fields: fields(raw.headers),
             end_stream: raw.end_stream,
+            details: raw.details.map(|text| text.0),
         }
     }
 }
@@ -371,6 +374,9 @@ impl Serialize for Kind<'_> {
             EventKind::RequestHeaders(headers) | EventKind::ResponseHeaders(headers) => {
                 map.serialize_entry("headers", &Fields(&headers.fields))?;
                 map.serialize_entry("end_stream", &headers.end_stream)?;
+                if let Some(details) = &headers.details {
+                    map.serialize_entry("details", details)?;
+                }
             }
             EventKind::RequestBody(body) | EventKind::ResponseBody(body) => {
                 match std::str::from_utf8(&body.bytes) {

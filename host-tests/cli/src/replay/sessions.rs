@@ -73,6 +73,7 @@ impl Sessions {
                 let pair = Headers {
                     fields: vec![(b"cookie".as_slice().into(), pair.into())],
                     end_stream: true,
+                    ..Headers::default()
                 };
                 if let Some(value) = cookie(&pair, name) {
                     let key = Name::Key(String::from_utf8_lossy(value).into_owned());
@@ -97,6 +98,7 @@ mod tests {
         Headers {
             fields: vec![(field(name), field(value))],
             end_stream: true,
+            ..Headers::default()
         }
     }
 

@@ -138,6 +138,16 @@ impl World {
                 self.sessions.answered(stream.session, &headers);
                 stream.is_upgraded = headers.value(":status") == Some(b"101");
                 stream.response.has_ended = headers.end_stream;
+                if let Some(details) = &headers.details {
+                    let code_details = details.to_string();
+                    self.proxy.set_response(
+                        id,
+                        ResponseAttributes {
+                            code_details,
+                            ..ResponseAttributes::default()
+                        },
+                    )?;
+                }
                 stream.response.before = headers
                     .fields
                     .iter()

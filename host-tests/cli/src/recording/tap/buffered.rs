@@ -16,6 +16,7 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
     let mut headers = Headers {
         fields: wire::fields(request.headers),
         end_stream: false,
+        ..Headers::default()
     };
     let log = context.log_entry(&headers);
     let source = trace
@@ -84,6 +85,7 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
         let headers = Headers {
             fields: wire::fields(response.headers),
             end_stream,
+            details: log.local_reply().map(|details| details.to_owned().into()),
         };
         context.push(answered_ns, stream, EventKind::ResponseHeaders(headers));
         if let Some(body) = upgraded_body {

@@ -123,6 +123,7 @@ impl Streamed {
         let mut headers = Headers {
             fields: wire::fields(list.headers),
             end_stream: false,
+            ..Headers::default()
         };
         let log = context.log_entry(&headers);
         let method = headers.value(":method").unwrap_or_default();
@@ -191,6 +192,7 @@ impl Stream {
         let mut headers = Headers {
             fields: wire::fields(list.headers),
             end_stream: false,
+            ..Headers::default()
         };
         let status = headers.value(":status").unwrap_or_default().to_vec();
         self.is_upgraded = status == b"101";
@@ -215,6 +217,10 @@ impl Stream {
         let has_no_body = self.is_head || matches!(status.as_slice(), b"204" | b"304");
         response.is_over = !self.is_upgraded && (has_no_body || response.expected == Some(0));
         headers.end_stream = response.is_over;
+        headers.details = self
+            .log
+            .local_reply()
+            .map(|details| details.to_owned().into());
         self.response = Some(response);
         self.push(id, EventKind::ResponseHeaders(headers), context);
     }
