@@ -17,6 +17,7 @@ mod load;
 mod observe;
 mod options;
 mod sessions;
+mod story;
 mod totals;
 mod watch;
 mod world;
@@ -30,4 +31,5 @@ pub use exchange::{
 pub use expect::{Divergence, EXPECTATION_NAME, Expectation, ExpectationError};
 pub use load::{endpoint_header, plugin};
 pub use options::{Answers, Detail, ENDPOINT_HEADER, Options, Plugin, ReplayError};
+pub use story::{SessionStory, Story, StoryTotals};
 pub use totals::{CallbackCost, Cost, Metric, Totals, Vm};
