@@ -134,6 +134,22 @@ fn session_of_the_future_is_refused_beyond_the_skew() {
 }
 
 #[test]
+fn session_that_was_seen_in_the_future_is_refused_beyond_the_skew() {
+    let gateway = Gateway::with(", \"idle_timeout\": \"30m\"");
+    let cookie = gateway.issue("10.0.0.1:80", START_SECONDS);
+    let late = START_SECONDS + 500;
+    let request = gateway.request(&cookie, late);
+    let (_, renewed) = gateway.respond(&request, 200, endpoint("10.0.0.1:80"), late);
+    let renewed = value(&renewed.unwrap());
+    let reason = |early| gateway.request(&renewed, late - early).reason;
+    assert_eq!(reason(CLOCK_SKEW_SECONDS), RequestReason::Pinned);
+    assert_eq!(
+        reason(CLOCK_SKEW_SECONDS + 1),
+        RequestReason::RefusedNotYetValid
+    );
+}
+
+#[test]
 fn session_that_is_not_seen_ends_with_its_idle_timeout() {
     let gateway = Gateway::with(", \"idle_timeout\": \"30m\"");
     let cookie = gateway.issue("10.0.0.1:80", START_SECONDS);

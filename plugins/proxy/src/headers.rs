@@ -111,7 +111,6 @@ impl Pairs {
         if bytes.is_empty() || bytes == [0] {
             return Some(Self(Vec::new()));
         }
-        let mut end = bytes.len();
         let (count, rest) = split_number(&bytes)?;
         if count > MAX_PAIRS {
             return None;
@@ -123,8 +122,7 @@ impl Pairs {
                 .checked_add(split_number(length)?.0)?
                 .checked_add(1)?;
         }
-        end = end.checked_sub(expected)?;
-        (end == 0).then_some(Self(bytes))
+        (expected == bytes.len()).then_some(Self(bytes))
     }
 
     /// Lists names and values, in the map's order.
@@ -211,9 +209,10 @@ mod tests {
         for length in 1..whole.len() {
             assert!(Pairs::parse(whole[..length].to_vec()).is_none(), "{length}");
         }
-        let mut longer = whole;
-        longer.push(0);
-        assert!(Pairs::parse(longer).is_none());
+        for more in 1..8 {
+            let longer = [whole.as_slice(), &vec![0; more]].concat();
+            assert!(Pairs::parse(longer).is_none(), "{more}");
+        }
         assert!(Pairs::parse(vec![0xff; 64]).is_none());
         assert!(Pairs::parse(serialise(&vec![(&b"a"[..], &b"b"[..]); 1025])).is_none());
     }
