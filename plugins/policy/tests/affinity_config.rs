@@ -201,6 +201,24 @@ fn variable_that_is_not_set_is_named() {
 }
 
 #[test]
+fn variable_whose_name_is_none_is_not_asked_for_and_not_shown() {
+    for name in ["", "9KEYS", "MY KEYS", "KEYS=", KEYS] {
+        let text = format!(
+            "{{\"clusters\": [{{\"name\": \"a\"}}], \"keys\": {{\"environment\": \"{name}\"}}}}"
+        );
+        let problems = Config::parse(&text, |_| Some(KEYS.into())).unwrap_err();
+        let [problem] = problems.as_slice() else {
+            panic!("{name}: {problems:?}")
+        };
+        assert_eq!(problem.code, "environment-name-invalid", "{name}");
+        assert!(
+            name.is_empty() || !problem.to_string().contains(name),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn keys_are_in_no_output_of_a_configuration() {
     let secret = KEYS.get(2..12).unwrap();
     let text =
