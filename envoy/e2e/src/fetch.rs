@@ -51,18 +51,22 @@ pub fn envoy() -> Result<PathBuf> {
     Ok(folder.join("bin/envoy"))
 }
 
-/// Returns the folder that Python has to search for the `websockets` package.
+/// Returns the folder that Python has to search for the `websockets` package; none if Python has it anyhow.
 ///
 /// # Errors
 /// As [`envoy`].
-pub fn websockets() -> Result<PathBuf> {
+pub fn websockets() -> Result<Option<PathBuf>> {
     let name = format!("websockets-{WEBSOCKETS_VERSION}");
-    let folder = package(
-        "websockets",
-        WEBSOCKETS_VERSION,
-        &paths::target().join("envoy").join(name),
-    )?;
-    Ok(folder.join("python"))
+    let folder = paths::target().join("envoy").join(name);
+    if !folder.is_dir() {
+        let mut probe = Command::new("python3");
+        probe.args(["-c", "import websockets.asyncio.client"]);
+        if run(probe).is_ok() {
+            return Ok(None);
+        }
+    }
+    let folder = package("websockets", WEBSOCKETS_VERSION, &folder)?;
+    Ok(Some(folder.join("python")))
 }
 
 /// Returns `folder` with the package in it, after fetching it if need be.

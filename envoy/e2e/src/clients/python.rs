@@ -29,10 +29,10 @@ pub async fn websocket(
     let packages = fetch::websockets()?;
     let plan = json!({ "uri": format!("ws://{address}{path}"), "cookies": cookies, "from": from, "steps": steps });
     let mut command = Command::new("python3");
-    command
-        .args(["-c", PROGRAM])
-        .arg(plan.to_string())
-        .env("PYTHONPATH", packages);
+    command.args(["-c", PROGRAM]).arg(plan.to_string());
+    if let Some(folder) = packages {
+        command.env("PYTHONPATH", folder);
+    }
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(DEADLINE, command.output());
     let Ok(output) = output.await else {

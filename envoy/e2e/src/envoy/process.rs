@@ -90,26 +90,35 @@ fn mortal(command: Command) -> Command {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::wait;
 
     #[tokio::test]
     async fn a_child_whose_owner_dies_without_dropping_it_is_killed() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
         let owner = std::thread::spawn(move || {
             let mut command = Command::new("sleep");
             command.arg("1000");
             let process = Process::spawn(command, &log).unwrap();
-            let id = process.child.id();
+            sender.send(process.child.id()).unwrap();
+            // The owner's death counts from when the child has become the command.
+            ended.recv().unwrap();
             std::mem::forget(process);
-            id
         });
-        let id = owner.join().unwrap();
-        crate::wait::until("the child is dead", async || {
-            // Nobody waits for it, so that it stays as a zombie.
-            let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-            Ok(status.contains("State:\tZ").then_some(()))
-        })
-        .await
-        .unwrap();
+        let id = receiver.await.unwrap();
+        let status = || std::fs::read_to_string(format!("/proc/{id}/status"));
+        let begins = wait::until("the command runs", async || {
+            Ok(status()?.contains("Name:\tsleep").then_some(()))
+        });
+        begins.await.unwrap();
+        end.send(()).unwrap();
+        owner.join().unwrap();
+        // Nobody waits for it, so that it stays as a zombie.
+        let ends = wait::until("the child is dead", async || {
+            Ok(status()?.contains("State:\tZ").then_some(()))
+        });
+        ends.await.unwrap();
     }
 }

@@ -75,16 +75,16 @@ async fn respond(
         headers: request.headers().clone(),
         body_bytes: 0,
     };
+    // Before the body: of a client that goes away half-way, the endpoint has seen the headers.
+    let index = {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push(received.clone());
+        seen.len() - 1
+    };
     let upgrades = received
         .header("upgrade")
         .is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
-    let remember = |received: &Received| {
-        seen.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(received.clone());
-    };
     if upgrades && received.path.starts_with("/ws") {
-        remember(&received);
         let answer = script(&received);
         let mut response = websocket::accept(&mut request, &received, Arc::clone(reset));
         for (name, value) in header_map(&answer.headers) {
@@ -101,7 +101,13 @@ async fn respond(
         .map_err(io::Error::other)?
         .to_bytes();
     received.body_bytes = body.len();
-    remember(&received);
+    if let Some(entry) = seen
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_mut(index)
+    {
+        entry.body_bytes = body.len();
+    }
     answer(script(&received), reset).await
 }
 

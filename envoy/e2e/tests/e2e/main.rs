@@ -10,4 +10,5 @@ mod failures;
 mod hygiene;
 mod observability;
 mod recordings;
+mod same_decisions;
 mod websockets;

@@ -1,0 +1,309 @@
+//! The offline runner decides what the real Envoy decides.
+//!
+//! Traffic runs through the real Envoy with the plugin and is recorded there; the recording is then replayed through
+//! the same module, with the same configuration, in the runner. Exchange by exchange, the endpoint that the plugin asked
+//! for and the reason that it gave have to be the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use hyper::Method;
+use serde_json::{Value, json};
+use tidegate_cli::recording::{ClusterRule, EventKind, ReadOptions, RecordingReader, SessionKey};
+use tidegate_cli::replay::{self, Options, Plugin};
+use tidegate_e2e::bootstrap::STICKY_SESSION;
+use tidegate_e2e::clients::http::{Client, Request};
+use tidegate_e2e::envoy::Envoy;
+use tidegate_e2e::recordings::{application, files, plan, run};
+use tidegate_e2e::upstream::{Received, Upstream};
+use tidegate_e2e::{sticky, wait};
+use tidegate_host::{Engine, EngineOptions, Module, PluginConfig};
+
+/// What one exchange came to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Decided {
+    /// The endpoint that the plugin asked for.
+    asked: Option<String>,
+    /// What it decided about the request; empty where nobody says.
+    request: String,
+    /// What it decided about the response; empty where nobody says.
+    response: String,
+    /// Whether the endpoint that it asked for is not the one that served.
+    elsewhere: bool,
+}
+
+/// Decisions by `x-request-id`.
+type Decisions = BTreeMap<String, Decided>;
+
+/// Starts a shop with the plugin, sends it planned and unplanned traffic, and returns what Envoy wrote, with what the
+/// endpoints received. In the middle an endpoint is gone for a while.
+async fn traffic(configuration: &Value) -> Result<(Envoy, Vec<Received>)> {
+    let mut upstreams = Vec::new();
+    for _ in 0..4 {
+        upstreams.push(Upstream::scripted(Arc::new(application::answer)).await?);
+    }
+    let mut scenario = sticky::scenario(&upstreams)?;
+    scenario
+        .bootstrap()
+        .configure(STICKY_SESSION, configuration)?
+        .with_taps()?;
+    let mut envoy = Envoy::start(scenario).await?;
+    let mut received = Vec::new();
+    let address = upstreams.last().context("no endpoint")?.address();
+    let edge = envoy.listener("edge")?;
+    run::run(edge, &plan::plan(3, 12, 10), async |act| {
+        if act == 1 {
+            received.extend(upstreams.pop().context("no endpoint")?.received());
+            return wait::until(
+                "Envoy has no connection to the endpoint that is gone",
+                async || {
+                    let clusters = envoy.admin("/clusters").await?;
+                    Ok(clusters
+                        .contains(&format!("::{address}::cx_active::0"))
+                        .then_some(()))
+                },
+            )
+            .await;
+        }
+        upstreams.push(Upstream::at(address, Arc::new(application::answer)).await?);
+        Ok(())
+    })
+    .await?;
+    // What a plan of honest users does not have.
+    let mut honest = Client::new(edge);
+    honest.get("/").await?;
+    let value = honest.jar.value(sticky::COOKIE).context("no cookie")?;
+    let (half, _) = value.split_at(value.len() / 2);
+    for cookie in [
+        format!("{}={half}", sticky::COOKIE),
+        format!("{}=A{value}", sticky::COOKIE),
+        format!("{0}={value}; {0}={value}", sticky::COOKIE),
+        format!("{}={}", sticky::COOKIE, "A".repeat(4096)),
+        format!("a=b;{}={value}", sticky::COOKIE),
+        format!("{}=", sticky::COOKIE),
+    ] {
+        let request = Request::new(Method::GET, "/")
+            .header("cookie", cookie)
+            .header(sticky::ENDPOINT_HEADER, address.to_string());
+        Client::new(edge).send(request).await?;
+    }
+    envoy.stop().await?;
+    received.extend(upstreams.iter().flat_map(Upstream::received));
+    Ok((envoy, received))
+}
+
+/// Reads from Envoy's own files what the plugin decided there.
+fn decided_by_envoy(envoy: &Envoy) -> Result<Decisions> {
+    let mut decisions = Decisions::new();
+    for entry in files::values(&envoy.folder().join("access.log"))? {
+        let id = entry["request_id"]
+            .as_str()
+            .context("a log line without a request id")?
+            .to_owned();
+        let asked = entry["endpoint"].as_str().map(str::to_owned);
+        let elsewhere = asked.is_some() && entry["upstream_host"].as_str() != asked.as_deref();
+        decisions.insert(
+            id,
+            Decided {
+                asked,
+                elsewhere,
+                ..Decided::default()
+            },
+        );
+    }
+    for value in files::values(&envoy.folder().join("joined.json"))? {
+        let trace = &value["http_buffered_trace"];
+        let header = tidegate_e2e::recordings::census::header;
+        let id =
+            header(&trace["request"], "x-request-id").context("a trace without a request id")?;
+        let decided = decisions
+            .get_mut(id)
+            .context("a trace that the log does not have")?;
+        let reason = header(&trace["response"], "x-tidegate-reason").unwrap_or_default();
+        for part in reason.split(';') {
+            match part.split_once('=') {
+                Some(("request", reason)) => reason.clone_into(&mut decided.request),
+                Some(("response", reason)) => reason.clone_into(&mut decided.response),
+                _ => {}
+            }
+        }
+    }
+    Ok(decisions)
+}
+
+/// Replays the recording in the runner and returns what the plugin decided there.
+fn decided_by_the_runner(envoy: &Envoy, configuration: &Value, keys: &str) -> Result<Decisions> {
+    let recording = envoy.folder().join("joined.json");
+    let options = ReadOptions {
+        clusters: vec![ClusterRule {
+            prefix: String::new(),
+            name: sticky::CLUSTER.to_owned(),
+        }],
+        access_logs: vec![envoy.folder().join("access.log")],
+        ..ReadOptions::default()
+    };
+    let mut ids = BTreeMap::new();
+    let mut reader = RecordingReader::open(&[&recording], &options)?;
+    while let Some(event) = reader.next()? {
+        if let EventKind::RequestHeaders(headers) = &event.kind {
+            let id = headers
+                .value("x-request-id")
+                .context("a stream without a request id")?;
+            ids.insert(event.stream, String::from_utf8(id.to_vec())?);
+        }
+    }
+    let engine = Engine::new(&EngineOptions::default())?;
+    let module = Module::compile(
+        &engine,
+        "sticky-session",
+        &std::fs::read(sticky::module()?)?,
+    )?;
+    let config = PluginConfig {
+        name: STICKY_SESSION.to_owned(),
+        configuration: configuration.to_string().into_bytes(),
+        environment: vec![(sticky::KEYS_VARIABLE.to_owned(), keys.to_owned())],
+        ..PluginConfig::default()
+    };
+    let options_of_replay = Options {
+        plugins: vec![Plugin { module, config }],
+        workers: 2,
+        // Each request on its own: the recording has the cookies that the clients really sent, and those who keep
+        // none must not be given any.
+        session: SessionKey::Header("x-request-id".to_owned()),
+        ..Options::default()
+    };
+    let mut decisions = Decisions::new();
+    let mut reader = RecordingReader::open(&[&recording], &options)?;
+    let label = |side: &replay::Side| {
+        side.reasons
+            .iter()
+            .map(replay::Reason::label)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    replay::run(&engine, options_of_replay, &mut reader, &mut |exchange| {
+        let Some(id) = ids.get(&exchange.stream) else {
+            return Err(std::io::Error::other(
+                "an exchange that the recording does not have",
+            ));
+        };
+        let decided = Decided {
+            asked: exchange.asked.clone(),
+            request: label(&exchange.request),
+            response: label(&exchange.response),
+            elsewhere: exchange.diverged,
+        };
+        decisions.insert(id.clone(), decided);
+        Ok(())
+    })?;
+    Ok(decisions)
+}
+
+/// Returns what differs, one line per exchange. What the plugin was not told the same about is not compared: where
+/// Envoy's attempt at the endpoint failed, the runner shows the plugin an answer by that endpoint.
+fn differences(real: &Decisions, replayed: &Decisions) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, envoy) in real {
+        let Some(runner) = replayed.get(id) else {
+            lines.push(format!("{id}: not replayed"));
+            continue;
+        };
+        if envoy.asked != runner.asked || envoy.elsewhere != runner.elsewhere {
+            lines.push(format!("{id}: Envoy {envoy:?}, runner {runner:?}"));
+        } else if !envoy.request.is_empty() && envoy.request != runner.request {
+            lines.push(format!("{id}: Envoy {envoy:?}, runner {runner:?}"));
+        } else if !envoy.response.is_empty()
+            && !envoy.elsewhere
+            && envoy.response != runner.response
+        {
+            lines.push(format!("{id}: Envoy {envoy:?}, runner {runner:?}"));
+        }
+    }
+    lines
+}
+
+#[tokio::test]
+async fn the_runner_pins_the_same_sessions_to_the_same_endpoints_as_the_real_envoy() -> Result<()> {
+    let mut bootstrap = sticky::bootstrap(&[])?;
+    let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
+    configuration["reason_header"] = json!(true);
+    let (envoy, received) = traffic(&configuration).await?;
+    let log = std::fs::read_to_string(envoy.folder().join("access.log"))?;
+    let joined = files::join_taps(
+        &envoy.folder().join("tap-buffered"),
+        &files::start_times(&log)?,
+    )?;
+    std::fs::write(envoy.folder().join("joined.json"), joined)?;
+
+    let real = decided_by_envoy(&envoy)?;
+    let replayed = decided_by_the_runner(&envoy, &configuration, sticky::TRIAL_KEYS)?;
+    let found = differences(&real, &replayed);
+    assert!(
+        found.is_empty(),
+        "{} of {} exchanges differ:\n{}",
+        found.len(),
+        real.len(),
+        found.join("\n")
+    );
+    assert_eq!(real.len(), replayed.len());
+
+    // What the endpoints saw, which neither Envoy's log nor the recording can have made up.
+    for request in &received {
+        let id = request
+            .header("x-request-id")
+            .context("a request without an id")?;
+        let runner = replayed
+            .get(id)
+            .context("an endpoint saw what was not replayed")?;
+        assert_eq!(
+            request.header(sticky::ENDPOINT_HEADER),
+            runner.asked.as_deref(),
+            "{id}"
+        );
+        if let Some(asked) = &runner.asked {
+            assert_eq!(
+                *asked == request.upstream.to_string(),
+                !runner.elsewhere,
+                "{id}"
+            );
+        }
+    }
+
+    // The comparison saw something.
+    let count = |matches: fn(&Decided) -> bool| {
+        replayed.values().filter(|decided| matches(decided)).count()
+    };
+    assert!(real.len() >= 180, "only {} exchanges", real.len());
+    assert!(
+        received.len() + 6 >= real.len(),
+        "the endpoints saw only {} of {}",
+        received.len(),
+        real.len()
+    );
+    assert!(
+        count(|decided| decided.request == "pinned") >= 100,
+        "{replayed:?}"
+    );
+    assert!(
+        count(|decided| decided.elsewhere) >= 5,
+        "no exchange was served elsewhere"
+    );
+    assert_eq!(
+        count(|decided| decided.request.starts_with("refused_")),
+        5,
+        "{replayed:?}"
+    );
+
+    // With another key the runner pins nobody, and the comparison says so.
+    let other = decided_by_the_runner(
+        &envoy,
+        &configuration,
+        "1:YW5vdGhlciBvcGVyYXRvcidzIHNlY3JldCAzMiBCISE=",
+    )?;
+    assert!(
+        differences(&real, &other).len() >= 100,
+        "the comparison cannot fail"
+    );
+    Ok(())
+}
