@@ -124,10 +124,7 @@ impl Checker {
             .observer(Box::new(heard.clone()))
             .build();
         let (accepted, trap, said) = match started {
-            Ok(proxy) => {
-                drop(proxy);
-                (true, None, heard.lines())
-            }
+            Ok(_) => (true, None, heard.lines()),
             Err(StartError::Rejected { logs, .. }) => (false, None, logs),
             Err(StartError::Trapped {
                 callback,

@@ -27,8 +27,7 @@ impl Finished {
                 .filter(|line| !line.is_empty())
         };
         lines()
-            .filter(|line| line.starts_with("error") || line.starts_with("E:"))
-            .next_back()
+            .rfind(|line| line.starts_with("error") || line.starts_with("E:"))
             .or_else(|| lines().next_back())
             .map_or_else(|| format!("{}", self.status), str::to_owned)
     }

@@ -1,16 +1,125 @@
 //! `tidegate bench`.
 
-use crate::exit::{ExitCode, Failure};
-use crate::output::Output;
+use crate::bench::{self, Measured, Report, Request, Spread};
+use crate::exit::ExitCode;
+use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands};
 
 /// Arguments of `tidegate bench`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// How often time is measured.
+    #[arg(long, default_value_t = 7, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Seed of all that looks random.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seed: u64,
+}
 
-/// Runs the verb.
+/// Measures and prints. A missed goal is printed and is no failure: time depends on the machine.
 ///
 /// # Errors
-/// See the exit codes.
-pub fn run(_arguments: &Arguments, _output: &Output) -> anyhow::Result<ExitCode> {
-    Err(Failure::usage("`bench` is on its way").into())
+/// A plugin doesn't build or start.
+pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    let report = bench::run(
+        &Request {
+            runs: arguments.runs,
+            seed: arguments.seed,
+        },
+        output,
+    )?;
+    if output.is_json() {
+        output.json(&report)?;
+    } else {
+        print(&report, output)?;
+    }
+    Ok(ExitCode::Passed)
+}
+
+fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
+    output.line(format_args!(
+        "{} requests of {} (in a row, {} times), on one core, {} runs, seed {}",
+        thousands(report.requests),
+        report.recording,
+        report.rounds,
+        report.runs,
+        report.seed
+    ))?;
+    output.line(bold().apply_to("\nrequests per second"))?;
+    let mut table = Table::new(&[
+        ("plugin", Align::Left),
+        ("replayed", Align::Right),
+        ("min … max", Align::Right),
+        ("goal", Align::Right),
+        ("", Align::Left),
+        ("with reading", Align::Right),
+        ("min … max", Align::Right),
+    ]);
+    for measured in &report.plugins {
+        let met = match measured.met {
+            Some(true) => green().apply_to("met").to_string(),
+            Some(false) => red().apply_to("missed").to_string(),
+            None => String::new(),
+        };
+        table.row([
+            measured.plugin.to_owned(),
+            thousands(measured.replayed_per_second.median),
+            range(measured.replayed_per_second),
+            measured.goal_per_second.map(thousands).unwrap_or_default(),
+            met,
+            thousands(measured.read_and_replayed_per_second.median),
+            range(measured.read_and_replayed_per_second),
+        ]);
+    }
+    output.line(table)?;
+    for measured in report
+        .plugins
+        .iter()
+        .filter(|measured| !measured.callbacks.is_empty())
+    {
+        print_work(measured, output)?;
+    }
+    Ok(())
+}
+
+fn print_work(measured: &Measured, output: &Output) -> anyhow::Result<()> {
+    output.line(format_args!(
+        "{}: {:.0} fuel and {:.1} host calls per request",
+        bold().apply_to(measured.plugin),
+        measured.fuel_per_request,
+        measured.host_calls_per_request
+    ))?;
+    let mut table = Table::new(&[
+        ("callback", Align::Left),
+        ("calls", Align::Right),
+        ("fuel min", Align::Right),
+        ("mean", Align::Right),
+        ("max", Align::Right),
+    ]);
+    for callback in &measured.callbacks {
+        table.row([
+            callback.name.to_owned(),
+            thousands(callback.calls),
+            thousands(callback.fuel_min),
+            thousands(callback.fuel_mean),
+            thousands(callback.fuel_max),
+        ]);
+    }
+    output.line(table)?;
+    let calls: Vec<String> = measured
+        .host_calls
+        .iter()
+        .map(|(name, calls)| format!("{name} {calls:.2}"))
+        .collect();
+    output.line(format_args!("host calls per request: {}", calls.join(", ")))?;
+    let memory: Vec<String> = measured
+        .vms
+        .iter()
+        .map(|vm| format!("{} {}", vm.thread, bytes(vm.memory_bytes)))
+        .collect();
+    output.line(dim().apply_to(format_args!("memory per VM: {}\n", memory.join(", "))))?;
+    Ok(())
+}
+
+fn range(spread: Spread) -> String {
+    format!("{} … {}", thousands(spread.min), thousands(spread.max))
 }
