@@ -1,6 +1,14 @@
 //! The WebAssembly engine with settings under which a run is repeatable.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::Linker;
+
+use crate::module::Function;
+use crate::vm::guest::Guest;
 
 /// What an [`Engine`] is made with.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +41,18 @@ pub enum EngineError {
 ///
 /// Fuel is on, NaNs are canonical, relaxed SIMD is deterministic and threads are off: the same
 /// module, inputs and seed give the same outputs and the same fuel on every machine.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Engine {
     pub(crate) inner: wasmtime::Engine,
+    pub(crate) linker: Arc<Linker<Guest>>,
+    /// Signatures of the host's functions by `module.name`.
+    pub(crate) host_functions: Arc<BTreeMap<String, Function>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -67,8 +84,12 @@ impl Engine {
             })?;
             config.cache(Some(cache));
         }
-        wasmtime::Engine::new(&config)
-            .map(|inner| Self { inner })
-            .map_err(unsupported)
+        let inner = wasmtime::Engine::new(&config).map_err(unsupported)?;
+        let (linker, host_functions) = crate::host::link(&inner).map_err(unsupported)?;
+        Ok(Self {
+            inner,
+            linker: Arc::new(linker),
+            host_functions: Arc::new(host_functions),
+        })
     }
 }

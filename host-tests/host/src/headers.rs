@@ -1,5 +1,7 @@
 //! Header maps: ordered, names in lower case, values of any bytes.
 
+pub mod pairs;
+
 use std::fmt;
 
 /// An ordered multimap from lower-case names to values. Values are bytes: clients send what they like.
@@ -72,51 +74,58 @@ impl HeaderMap {
             .map(|(_, value)| value)
     }
 
-    /// Appends a value; a name may have several.
+    /// Appends a value; a name may have several. Pseudo-headers stay in front of the others.
     pub fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref(), value.as_ref());
         let at = self.bytes.len();
         self.bytes
             .extend(name.iter().map(|byte| byte.to_ascii_lowercase()));
         self.bytes.extend_from_slice(value);
-        self.entries.push(Entry {
+        let entry = Entry {
             at,
             name: name.len(),
             value: value.len(),
-        });
+        };
+        if name.first() == Some(&b':') {
+            let pseudo = self
+                .iter()
+                .take_while(|(key, _)| key.first() == Some(&b':'))
+                .count();
+            self.entries.insert(pseudo, entry);
+        } else {
+            self.entries.push(entry);
+        }
     }
 
-    /// Makes `value` the only value of a name, in the place of the first one.
+    /// Makes `value` the only value of a name. The entry moves to the end, as it does in Envoy.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        let (name, value) = (name.as_ref(), value.as_ref());
-        let Some(first) = self.position(name) else {
-            return self.add(name, value);
-        };
+        self.remove(name.as_ref());
         self.add(name, value);
-        let Some(new) = self.entries.pop() else {
-            return;
+    }
+
+    /// Appends bytes to the first value of a name; `false` if there is none.
+    pub(crate) fn append_to_first(&mut self, name: &[u8], separator: &[u8], value: &[u8]) -> bool {
+        let Some(position) = self.position(name) else {
+            return false;
         };
-        let mut index = 0_usize;
-        let Self {
-            bytes,
-            entries,
-            dead,
-        } = self;
-        entries.retain_mut(|entry| {
-            let here = index;
-            index = index.saturating_add(1);
-            if here == first {
-                *dead = dead.saturating_add(entry.size());
-                *entry = new;
-                return true;
-            }
-            let drop = here > first && entry.name_in(bytes).eq_ignore_ascii_case(name);
-            if drop {
-                *dead = dead.saturating_add(entry.size());
-            }
-            !drop
-        });
+        let Some(entry) = self.entries.get(position).copied() else {
+            return false;
+        };
+        let at = self.bytes.len();
+        self.bytes
+            .extend_from_within(entry.at..entry.at.saturating_add(entry.size()).min(at));
+        self.bytes.extend_from_slice(separator);
+        self.bytes.extend_from_slice(value);
+        self.dead = self.dead.saturating_add(entry.size());
+        if let Some(entry) = self.entries.get_mut(position) {
+            entry.at = at;
+            entry.value = entry
+                .value
+                .saturating_add(separator.len())
+                .saturating_add(value.len());
+        }
         self.compact();
+        true
     }
 
     /// Removes all values of a name and tells how many there were.

@@ -5,14 +5,22 @@
 //! the filter chain.
 
 pub mod attributes;
+mod callback;
+mod chain;
 pub mod config;
 pub mod engine;
+mod foreign;
 pub mod headers;
+mod host;
 pub mod module;
 pub mod observer;
 pub mod output;
 pub mod proxy;
 pub mod report;
+mod status;
+mod table;
+mod vm;
+mod world;
 
 pub use attributes::{ResponseAttributes, StreamAttributes, UpstreamAttributes};
 pub use config::{ClusterConfig, FailurePolicy, Limits, PluginConfig, Profile};
@@ -23,3 +31,4 @@ pub use observer::{Callback, HostCall, LogLevel, LogLine, Observer, Place, VmEve
 pub use output::{CallAnswer, CallId, CloseReason, Output, PendingCall, StreamId, Thread};
 pub use proxy::{InputError, OwnedLogLine, Proxy, ProxyBuilder, StartError};
 pub use report::{CallbackCost, MetricKind, MetricValue, PluginCost, SharedEntry, VmInfo, VmState};
+pub use status::Status;

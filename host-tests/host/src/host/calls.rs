@@ -1,0 +1,267 @@
+//! Call-outs, as guests make them.
+
+use std::fmt::Write as _;
+
+use super::call::{Call, Stop, answer, bytes};
+use super::maps;
+use super::protobuf::{bytes_of, fields};
+use crate::headers::{HeaderMap, pairs};
+use crate::output::{CallId, PendingCall};
+use crate::status::Status;
+use crate::vm::run::Run;
+use crate::world::World;
+use crate::world::timers::Event;
+
+const NS_PER_MS: u64 = 1_000_000;
+/// Ids of call-outs count up by this; the low bits tell the kind.
+const ID_STEP: u32 = 4;
+
+#[expect(clippy::too_many_arguments, reason = "the parameters are the ABI's")]
+pub(super) fn http_call(
+    call: &mut Call<'_>,
+    upstream: i32,
+    upstream_size: i32,
+    headers: i32,
+    headers_size: i32,
+    body: i32,
+    body_size: i32,
+    trailers: i32,
+    trailers_size: i32,
+    timeout: i32,
+    id: i32,
+) -> Result<(), Stop> {
+    call.note_text("", upstream, upstream_size);
+    call.note(|note| {
+        let _ = write!(note, ", {timeout} ms");
+    });
+    let (memory, guest) = call.parts();
+    let cluster = bytes(memory, upstream, upstream_size)?;
+    let body = bytes(memory, body, body_size)?;
+    let header_pairs = bytes(memory, headers, headers_size)?;
+    let trailer_pairs = bytes(memory, trailers, trailers_size)?;
+    guest.keep(
+        body.len()
+            .saturating_add(cluster.len())
+            .saturating_add(header_pairs.len())
+            .saturating_add(trailer_pairs.len()),
+    )?;
+    let cluster = String::from_utf8_lossy(cluster).into_owned();
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs::decode(header_pairs) {
+        maps::add(&mut headers, true, name, value);
+    }
+    let trailers: HeaderMap = pairs::decode(trailer_pairs).collect();
+    let body = body.to_vec();
+    call.write_u32(id, 0)?;
+    if timeout < 0 {
+        return answer(Status::BadArgument);
+    }
+    let guest = call.guest();
+    let known = guest.world.clusters.get(&cluster);
+    let Some(config) = known.and_then(|cluster| cluster.config.as_ref()) else {
+        return answer(Status::BadArgument);
+    };
+    let has_endpoint = !config.endpoints.is_empty();
+    if [":path", ":method", ":authority"]
+        .iter()
+        .any(|name| headers.get(name).is_none())
+    {
+        return answer(Status::BadArgument);
+    }
+    refuse_at_start(call)?;
+    let guest = call.guest();
+    let number = guest.instance;
+    let instance = guest.world.instances.at_mut(number);
+    instance.next_http_call = instance.next_http_call.wrapping_add(ID_STEP);
+    let token = instance.next_http_call;
+    if !has_endpoint {
+        return answer(Status::InternalFailure);
+    }
+    if !body.is_empty() {
+        headers.set("content-length", body.len().to_string());
+    }
+    headers.set("x-envoy-internal", "true");
+    let root = call.context().root;
+    let world = &mut *call.guest().world;
+    let timeout_ns = u64::from(timeout.cast_unsigned()).saturating_mul(NS_PER_MS);
+    let call_id = begin(
+        world,
+        number,
+        root,
+        token,
+        timeout_ns,
+        (cluster, headers, body, trailers),
+    );
+    // The upstream filters run inside the call, in whichever VM they live: also in this one.
+    let mut home = call.guest().world.take();
+    let sent = Run::inside(&mut home, number, call.store()).send_call(call_id);
+    call.guest().world = home;
+    if !sent {
+        return answer(Status::InternalFailure);
+    }
+    call.write_u32(id, token)
+}
+
+fn begin(
+    world: &mut World,
+    instance: usize,
+    root: u32,
+    token: u32,
+    timeout_ns: u64,
+    (cluster, headers, body, trailers): (String, HeaderMap, Vec<u8>, HeaderMap),
+) -> CallId {
+    world.next_call = world.next_call.wrapping_add(1);
+    let id = CallId(world.next_call);
+    let deadline_ns = (timeout_ns > 0).then(|| world.now_ns.saturating_add(timeout_ns));
+    let timer = deadline_ns
+        .map(|deadline_ns| world.plan(deadline_ns, instance, Event::CallTimeout { call: id }));
+    let target = world.instances.at(instance);
+    let plugin = target.root(root).map_or(usize::MAX, |root| root.plugin);
+    let pending = PendingCall {
+        id,
+        token,
+        plugin: world
+            .plugins
+            .get(plugin)
+            .map(|plugin| plugin.config.name.clone())
+            .unwrap_or_default(),
+        thread: world.thread(target.thread),
+        cluster,
+        headers,
+        body,
+        trailers,
+        started_ns: world.now_ns,
+        deadline_ns,
+    };
+    world.calls.insert(
+        id,
+        crate::world::Call {
+            instance,
+            root,
+            token,
+            timer,
+            attempt: None,
+            pending,
+            sent: false,
+            answered: false,
+            answer: None,
+        },
+    );
+    id
+}
+
+/// Envoy 1.40 crashes here: better that the plugin does not start.
+fn refuse_at_start(call: &mut Call<'_>) -> Result<(), Stop> {
+    let plugin = call.context().plugin;
+    let guest = call.guest();
+    let starting = guest.world.instances.at(guest.instance).starting;
+    let upstream = guest
+        .world
+        .chains
+        .iter()
+        .skip(1)
+        .any(|chain| chain.contains(&plugin));
+    if starting && upstream {
+        return Err(Stop::Trap(wasmtime::Error::msg(
+            "proxy_http_call while an upstream filter starts crashes Envoy 1.40; \
+             make the first call in proxy_on_tick",
+        )));
+    }
+    Ok(())
+}
+
+/// The cluster that a gRPC service names: by its own message, or directly.
+fn grpc_cluster(service: &[u8]) -> String {
+    let named = fields(service).map(|outer| {
+        let envoy_grpc = bytes_of(&outer, 1);
+        fields(envoy_grpc).map_or(Vec::new(), |inner| bytes_of(&inner, 1).to_vec())
+    });
+    let name = named
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| service.to_vec());
+    String::from_utf8_lossy(&name).into_owned()
+}
+
+/// Not modelled: no cluster → as in Envoy; else the answer of a cluster that cannot be reached.
+fn grpc_begin(call: &mut Call<'_>, upstream: i32, upstream_size: i32) -> Result<(), Stop> {
+    let (memory, guest) = call.parts();
+    let service = bytes(memory, upstream, upstream_size)?;
+    guest.keep(service.len())?;
+    let cluster = grpc_cluster(service);
+    let known = guest.world.clusters.get(&cluster);
+    answer(if known.is_some_and(|cluster| cluster.config.is_some()) {
+        Status::InternalFailure
+    } else {
+        Status::ParseFailure
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parameters are the ABI's")]
+pub(super) fn grpc_call(
+    call: &mut Call<'_>,
+    upstream: i32,
+    upstream_size: i32,
+    _service: i32,
+    _service_size: i32,
+    _method: i32,
+    _method_size: i32,
+    _metadata: i32,
+    _metadata_size: i32,
+    _message: i32,
+    _message_size: i32,
+    _timeout: i32,
+    _id: i32,
+) -> Result<(), Stop> {
+    grpc_begin(call, upstream, upstream_size)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parameters are the ABI's")]
+pub(super) fn grpc_stream(
+    call: &mut Call<'_>,
+    upstream: i32,
+    upstream_size: i32,
+    _service: i32,
+    _service_size: i32,
+    _method: i32,
+    _method_size: i32,
+    _metadata: i32,
+    _metadata_size: i32,
+    _id: i32,
+) -> Result<(), Stop> {
+    grpc_begin(call, upstream, upstream_size)
+}
+
+const KIND_MASK: u32 = 0b11;
+const GRPC_CALL: u32 = 1;
+const GRPC_STREAM: u32 = 2;
+
+pub(super) fn grpc_send(
+    call: &mut Call<'_>,
+    id: i32,
+    message: i32,
+    message_size: i32,
+    _end_stream: i32,
+) -> Result<(), Stop> {
+    let (memory, _) = call.parts();
+    bytes(memory, message, message_size)?;
+    answer(if id.cast_unsigned() & KIND_MASK == GRPC_STREAM {
+        Status::NotFound
+    } else {
+        Status::BadArgument
+    })
+}
+
+/// Cancels or closes: no gRPC call is ever open.
+pub(super) const fn grpc_end(_: &mut Call<'_>, id: i32) -> Result<(), Stop> {
+    let kind = id.cast_unsigned() & KIND_MASK;
+    answer(if kind == GRPC_CALL || kind == GRPC_STREAM {
+        Status::NotFound
+    } else {
+        Status::BadArgument
+    })
+}
+
+/// Not modelled.
+pub(super) const fn resolve_dns(_: &mut Call<'_>, _: i32, _: i32, _: i32) -> Result<(), Stop> {
+    answer(Status::Unimplemented)
+}
