@@ -1,7 +1,8 @@
-//! Proves what Tidegate claims: every figure comes from a run of the real modules, never from a file.
+//! Proves what Tidegate claims: every figure comes from a run of the real modules, never from a
+//! file.
 //!
-//! An area holds proofs; a proof runs once and yields one figure per claim. A claim states a target, and holds or
-//! misses. With the same seed the same figures come out, on every machine.
+//! An area holds proofs; a proof runs once and yields one figure per claim. A claim states a
+//! target, and holds or misses. With the same seed the same figures come out, on every machine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,7 +97,8 @@ pub struct Finding {
     pub unit: &'static str,
     /// What the figure must be.
     pub target: String,
-    /// The interval that holds the true value with 95 % confidence; none for a figure that is counted.
+    /// The interval that holds the true value with 95 % confidence; none for a figure that is
+    /// counted.
     pub ci95: Option<[f64; 2]>,
     /// Whether the figure is what it must be.
     pub holds: bool,
@@ -108,7 +110,8 @@ pub struct Finding {
     pub seed: u64,
     /// Runs it again.
     pub command: String,
-    /// How long the proof took, all its claims together; no part of the data, which is the same at every run.
+    /// How long the proof took, all its claims together; no part of the data, which is the same at
+    /// every run.
     #[serde(skip)]
     pub elapsed: Duration,
 }
@@ -125,8 +128,8 @@ pub fn area(name: &str) -> Option<&'static Area> {
 impl Area {
     /// Runs every proof of the area.
     ///
-    /// # Errors
-    /// A module can't be built, or the host can't run it. A figure that misses its target is no error.
+    /// # Errors A module can't be built, or the host can't run it. A figure that misses its target
+    /// is no error.
     pub fn prove(&self, options: Options, output: &Output) -> anyhow::Result<Report> {
         let total = self
             .proofs

@@ -2,8 +2,9 @@
 //!
 //! Why: a typo in a safety policy is an outage later. Whoever writes a configuration sees all that
 //! is wrong with it at once, each with its place, the rule, what was there and what to do.
-//! Limits: syntax and shape stop at the first problem (`from_json`); what a policy checks after that
-//! is collected ([`Problems`]). Secrets go through [`Redacted`] and are never part of a message.
+//! Limits: syntax and shape stop at the first problem (`from_json`); what a policy checks after
+//! that is collected ([`Problems`]). Secrets go through [`Redacted`] and are never part of a
+//! message.
 
 mod duration;
 mod json;

@@ -42,8 +42,8 @@ fn session(address: &str, instance: &str) -> Session {
     }
 }
 
-/// SOURCE: the values were made by libsodium's `crypto_aead_xchacha20poly1305_ietf_encrypt`, from the
-/// layout that the module header states; `tests/session_cookie.py` makes them again.
+/// SOURCE: the values were made by libsodium's `crypto_aead_xchacha20poly1305_ietf_encrypt`, from
+/// the layout that the module header states; `tests/session_cookie.py` makes them again.
 #[test]
 fn value_is_what_another_implementation_seals() {
     let nonce: [u8; 24] = core::array::from_fn(|index| 100 + u8::try_from(index).unwrap());

@@ -1,9 +1,9 @@
-//! The host's functions as ABI 0.2.1 declares them, each wrapped once so that the rest of the crate is
-//! safe code.
+//! The host's functions as ABI 0.2.1 declares them, each wrapped once so that the rest of the crate
+//! is safe code.
 //!
-//! What a module does not call is not imported: the linker drops it. On other targets than WebAssembly
-//! every function answers that it is not implemented, so that everything above is built and tested there
-//! too.
+//! What a module does not call is not imported: the linker drops it. On other targets than
+//! WebAssembly every function answers that it is not implemented, so that everything above is built
+//! and tested there too.
 
 #![expect(unsafe_code, reason = "the host's functions are foreign functions")]
 #![cfg_attr(
@@ -58,22 +58,45 @@ host! { "env", 12;
     fn proxy_get_current_time_nanoseconds(time: *mut u64);
     fn proxy_set_tick_period_milliseconds(period: u32);
     fn proxy_set_effective_context(context: u32);
-    fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize);
-    fn proxy_set_buffer_bytes(kind: u32, start: usize, size: usize, data: *const u8, data_size: usize);
+    fn proxy_get_buffer_bytes(
+        kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize
+    );
+    fn proxy_set_buffer_bytes(
+        kind: u32, start: usize, size: usize, data: *const u8, data_size: usize
+    );
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize);
     fn proxy_set_header_map_pairs(map: u32, data: *const u8, size: usize);
-    fn proxy_get_header_map_value(map: u32, key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize);
-    fn proxy_add_header_map_value(map: u32, key: *const u8, key_size: usize, value: *const u8, size: usize);
-    fn proxy_replace_header_map_value(map: u32, key: *const u8, key_size: usize, value: *const u8, size: usize);
+    fn proxy_get_header_map_value(
+        map: u32, key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize
+    );
+    fn proxy_add_header_map_value(
+        map: u32, key: *const u8, key_size: usize, value: *const u8, size: usize
+    );
+    fn proxy_replace_header_map_value(
+        map: u32, key: *const u8, key_size: usize, value: *const u8, size: usize
+    );
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize);
     fn proxy_continue_stream(stream: u32);
     fn proxy_close_stream(stream: u32);
-    fn proxy_send_local_response(status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize, headers: *const u8, headers_size: usize, grpc_status: i32);
-    fn proxy_http_call(upstream: *const u8, upstream_size: usize, headers: *const u8, headers_size: usize, body: *const u8, body_size: usize, trailers: *const u8, trailers_size: usize, timeout: u32, call: *mut u32);
-    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32);
-    fn proxy_get_shared_data(key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize, cas: *mut u32);
+    fn proxy_send_local_response(
+        status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize,
+        headers: *const u8, headers_size: usize, grpc_status: i32
+    );
+    fn proxy_http_call(
+        upstream: *const u8, upstream_size: usize, headers: *const u8, headers_size: usize,
+        body: *const u8, body_size: usize, trailers: *const u8, trailers_size: usize, timeout:
+        u32, call: *mut u32
+    );
+    fn proxy_set_shared_data(
+        key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32
+    );
+    fn proxy_get_shared_data(
+        key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize, cas: *mut u32
+    );
     fn proxy_register_shared_queue(name: *const u8, size: usize, queue: *mut u32);
-    fn proxy_resolve_shared_queue(vm: *const u8, vm_size: usize, name: *const u8, size: usize, queue: *mut u32);
+    fn proxy_resolve_shared_queue(
+        vm: *const u8, vm_size: usize, name: *const u8, size: usize, queue: *mut u32
+    );
     fn proxy_enqueue_shared_queue(queue: u32, data: *const u8, size: usize);
     fn proxy_dequeue_shared_queue(queue: u32, data: *mut *mut u8, size: *mut usize);
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, metric: *mut u32);
@@ -108,8 +131,8 @@ fn take(data: *mut u8, size: usize) -> Vec<u8> {
     if data.is_null() || size == 0 {
         return Vec::new();
     }
-    // SAFETY: the host got `data` from `allocate(size)`, filled all of it and gives it away; the global
-    // allocator is the same, and a `Vec<u8>` frees with the layout that `allocate` used.
+    // SAFETY: the host got `data` from `allocate(size)`, filled all of it and gives it away; the
+    // global allocator is the same, and a `Vec<u8>` frees with the layout that `allocate` used.
     unsafe { Vec::from_raw_parts(data, size, size) }
 }
 
@@ -127,8 +150,9 @@ fn number<T: Default>(call: impl FnOnce(*mut T) -> u32) -> Result<T, Status> {
     Ok(number)
 }
 
-// SAFETY: (for every call below) all pointers are to live memory of the stated size, for reading where
-// they are `const` and for writing where they are `mut`; the host keeps none of them after it returned.
+// SAFETY: (for every call below) all pointers are to live memory of the stated size, for reading
+// where they are `const` and for writing where they are `mut`; the host keeps none of them after it
+// returned.
 
 pub(crate) fn log(level: u32, message: &[u8]) -> Result<(), Status> {
     // SAFETY: see above.

@@ -16,13 +16,13 @@ impl CallId {
 
 /// Sends a request to a cluster. `:method`, `:path` and `:authority` are required.
 ///
-/// The answer comes to [`Plugin::call_response`](crate::Plugin::call_response), a time-out as a 504.
-/// `timeout` is rounded up to milliseconds; zero means none. Never call it while a plugin is being
-/// configured: it crashes Envoy 1.40 where the plugin is an upstream filter. The first tick is soon
-/// enough.
+/// The answer comes to [`Plugin::call_response`](crate::Plugin::call_response), a time-out as a
+/// 504. `timeout` is rounded up to milliseconds; zero means none. Never call it while a plugin is
+/// being configured: it crashes Envoy 1.40 where the plugin is an upstream filter. The first tick
+/// is soon enough.
 ///
-/// # Errors
-/// The cluster is not known, has no endpoint, or a required header is missing. No answer comes then.
+/// # Errors The cluster is not known, has no endpoint, or a required header is missing. No answer
+/// comes then.
 pub fn dispatch(
     cluster: &str,
     request_headers: &[(&[u8], &[u8])],

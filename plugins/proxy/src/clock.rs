@@ -16,8 +16,8 @@ pub fn wall_time() -> Result<WallTime, HostError> {
         .map_err(|status| HostError::from_status("proxy_get_current_time_nanoseconds", status, &[]))
 }
 
-/// Asks for ticks, rounded up to whole milliseconds; zero ends them. Every clone of the VM ticks, the
-/// main thread's too.
+/// Asks for ticks, rounded up to whole milliseconds; zero ends them. Every clone of the VM ticks,
+/// the main thread's too.
 ///
 /// # Errors
 /// The host said no.

@@ -6,14 +6,13 @@ use tidegate_policy::config::Problem;
 
 /// Is what all three problems end with.
 const SHIP: &str = "ship JSON text in a google.protobuf.StringValue: \
-                    {\"@type\": \"type.googleapis.com/google.protobuf.StringValue\", \"value\": \"{…}\"}";
+                    {\"@type\": \"type.googleapis.com/google.protobuf.StringValue\", \
+                    \"value\": \"{…}\"}";
 
 /// Takes the configuration's bytes as text.
 ///
-/// # Errors
-/// No bytes or white space only: `config-empty`.
-/// The bytes of a `google.protobuf.Struct`, which Envoy does not turn into JSON: `config-is-struct`.
-/// Not UTF-8: `config-not-text`.
+/// # Errors No bytes or white space only: `config-empty`. The bytes of a `google.protobuf.Struct`,
+/// which Envoy does not turn into JSON: `config-is-struct`. Not UTF-8: `config-not-text`.
 pub fn text(bytes: &[u8]) -> Result<&str, Problem> {
     let problem = |code, message: &str| Problem {
         path: String::from("$"),
@@ -36,8 +35,9 @@ pub fn text(bytes: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// Recognises a serialised `Struct`: its first field is an entry (tag 0x0a, length), whose first field
-/// is the key (tag 0x0a, length). A line feed, which is 0x0a as well, is followed by other things in JSON.
+/// Recognises a serialised `Struct`: its first field is an entry (tag 0x0a, length), whose first
+/// field is the key (tag 0x0a, length). A line feed, which is 0x0a as well, is followed by other
+/// things in JSON.
 fn is_struct(bytes: &[u8]) -> bool {
     let Some((0x0a, rest)) = bytes.split_first() else {
         return false;

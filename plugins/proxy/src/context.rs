@@ -10,8 +10,8 @@ use crate::{abi, error::HostError};
 pub enum Action {
     /// On to the next filter.
     Continue = 0,
-    /// Not before [`StreamId::resume_request`] or `resume_response`. Never on the body of an upgraded
-    /// stream: it can break the handshake.
+    /// Not before [`StreamId::resume_request`] or `resume_response`. Never on the body of an
+    /// upgraded stream: it can break the handshake.
     Pause = 1,
 }
 
@@ -117,9 +117,8 @@ pub trait Plugin: Sized + 'static {
     /// Makes a plugin of its configuration, as bytes from the proxy; see
     /// [`crate::configuration::text`]. [`crate::buffer::vm_configuration`] has the VM's.
     ///
-    /// # Errors
-    /// All problems. They are logged; the first configuration of a VM is then refused, a later one is
-    /// dropped and the plugin goes on as it was.
+    /// # Errors All problems. They are logged; the first configuration of a VM is then refused, a
+    /// later one is dropped and the plugin goes on as it was.
     fn configure(configuration: &[u8]) -> Result<Self, Vec<Problem>>;
 
     /// Names the configuration in the first log line; see [`tidegate_policy::digest`].
@@ -137,8 +136,8 @@ pub trait Plugin: Sized + 'static {
     /// Says that a queue which this plugin registered last has something.
     fn queue_ready(&mut self, _queue: u32) {}
 
-    /// Counts a callback that came while another one was running in this VM, and which was therefore
-    /// answered "go on" without being looked at. Must not call out.
+    /// Counts a callback that came while another one was running in this VM, and which was
+    /// therefore answered "go on" without being looked at. Must not call out.
     fn reentered() {}
 }
 

@@ -1,10 +1,10 @@
 //! Takes the host's callbacks to the plugin and its streams.
 //!
-//! Why: a host can call back while a callback of the same VM is running (a call-out that goes through an
-//! upstream filter in the same VM), for a context that is gone, and for one that was never made. None of
-//! that may trap.
-//! Limits: a callback that comes during another one is answered "go on" and counted; one for an unknown
-//! context is answered "go on".
+//! Why: a host can call back while a callback of the same VM is running (a call-out that goes
+//! through an upstream filter in the same VM), for a context that is gone, and for one that was
+//! never made. None of that may trap.
+//! Limits: a callback that comes during another one is answered "go on" and counted; one for an
+//! unknown context is answered "go on".
 //! Scope: one per VM. Cost: O(log streams) per callback.
 
 use std::{

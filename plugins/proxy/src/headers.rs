@@ -1,7 +1,7 @@
 //! Header and trailer maps, byte for byte.
 //!
-//! One call reads a whole map: a crossing out of the VM costs more than the copy. Names are in lower case,
-//! values may be any bytes.
+//! One call reads a whole map: a crossing out of the VM costs more than the copy. Names are in
+//! lower case, values may be any bytes.
 
 use crate::{
     abi::{self, Status},
@@ -12,8 +12,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Map {
-    /// The request's headers: readable and writable until the plugin let them go on, readable again at
-    /// the end.
+    /// The request's headers: readable and writable until the plugin let them go on, readable again
+    /// at the end.
     RequestHeaders = 0,
     /// The request's trailers.
     RequestTrailers = 1,
@@ -71,8 +71,8 @@ impl Map {
             .map_err(|status| unwritable("proxy_add_header_map_value", status))
     }
 
-    /// Sets the only value under `name`. A host may leave further values there: remove them first where
-    /// a client can have sent some.
+    /// Sets the only value under `name`. A host may leave further values there: remove them first
+    /// where a client can have sent some.
     ///
     /// # Errors
     /// The map is not there in this phase, or is read-only.
@@ -105,8 +105,9 @@ fn unwritable(function: &'static str, status: Status) -> HostError {
 }
 
 impl Pairs {
-    /// Checks the host's bytes: count, then the lengths of all names and values, then all of them, each
-    /// ended by a zero byte; all numbers have 32 bits, little endian. Empty bytes are an empty map.
+    /// Checks the host's bytes: count, then the lengths of all names and values, then all of them,
+    /// each ended by a zero byte; all numbers have 32 bits, little endian. Empty bytes are an empty
+    /// map.
     fn parse(bytes: Vec<u8>) -> Option<Self> {
         if bytes.is_empty() || bytes == [0] {
             return Some(Self(Vec::new()));

@@ -2,11 +2,11 @@
 
 /// Makes a module of a plugin: `main!(MyPlugin: request_headers, response_headers);`.
 ///
-/// The host calls only what a module exports, so list exactly the callbacks that the plugin implements:
-/// one that is not listed never comes, one that is listed for nothing costs a crossing into the VM every
-/// time. There are `tick`, `call_response`, `queue_ready`, `request_headers`, `request_body`,
-/// `request_trailers`, `response_headers`, `response_body`, `response_trailers` and `log`.
-/// On other targets than WebAssembly it expands to nothing.
+/// The host calls only what a module exports, so list exactly the callbacks that the plugin
+/// implements: one that is not listed never comes, one that is listed for nothing costs a crossing
+/// into the VM every time. There are `tick`, `call_response`, `queue_ready`, `request_headers`,
+/// `request_body`, `request_trailers`, `response_headers`, `response_body`, `response_trailers` and
+/// `log`. On other targets than WebAssembly it expands to nothing.
 #[macro_export]
 macro_rules! main {
     ($plugin:ident: $($callback:ident),+ $(,)?) => {

@@ -1,8 +1,8 @@
 //! Counters, gauges and histograms.
 //!
-//! A host gives a new id for each definition: define once, while the plugin is being configured, and keep
-//! what you get. The ABI has no labels: they are part of the name and become tags by the proxy's
-//! `stats_tags`.
+//! A host gives a new id for each definition: define once, while the plugin is being configured,
+//! and keep what you get. The ABI has no labels: they are part of the name and become tags by the
+//! proxy's `stats_tags`.
 
 use crate::{abi, error::HostError};
 

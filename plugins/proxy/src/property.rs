@@ -56,7 +56,8 @@ impl<T> Property<T> {
 }
 
 impl<T: Value> Property<T> {
-    /// Reads the property of the current stream; `None` means that it has none, or none in this phase.
+    /// Reads the property of the current stream; `None` means that it has none, or none in this
+    /// phase.
     ///
     /// # Errors
     /// The host said no, or the bytes are no such value.
@@ -72,8 +73,8 @@ impl<T: Value> Property<T> {
 }
 
 impl Property<Vec<u8>> {
-    /// Sets a property of our own, which later filters of the stream can read. The path must have one
-    /// segment: Envoy does not find one of several again.
+    /// Sets a property of our own, which later filters of the stream can read. The path must have
+    /// one segment: Envoy does not find one of several again.
     ///
     /// # Errors
     /// There is no stream, or the host said no.

@@ -17,8 +17,8 @@ pub struct LocalResponse<'a> {
     pub grpc_status: Option<i32>,
 }
 
-/// Answers the current stream. Only the first answer of a callback counts, and whatever the callback
-/// returns, the stream goes no further.
+/// Answers the current stream. Only the first answer of a callback counts, and whatever the
+/// callback returns, the stream goes no further.
 ///
 /// # Errors
 /// The host said no.

@@ -1,7 +1,7 @@
 //! What all VMs with the same `vm_id` share: data and queues.
 //!
-//! Limits: nothing is ever evicted, so write few keys. Somebody else's plugin may share the name space:
-//! begin keys with plugin and format version.
+//! Limits: nothing is ever evicted, so write few keys. Somebody else's plugin may share the name
+//! space: begin keys with plugin and format version.
 
 use crate::{
     abi::{self, Status},
@@ -22,8 +22,8 @@ pub enum Written {
     Won,
 }
 
-/// Reads a value and its version; copies all of it, so read on a tick and not per request. `None` means
-/// that nobody ever wrote it; an empty one was written.
+/// Reads a value and its version; copies all of it, so read on a tick and not per request. `None`
+/// means that nobody ever wrote it; an empty one was written.
 ///
 /// # Errors
 /// The host said no.
@@ -52,8 +52,8 @@ pub fn write_if(key: &str, value: &[u8], read: Cas) -> Result<Written, HostError
     conditional(key, value, read.0)
 }
 
-/// Writes a value if nobody ever wrote it. A host lets a write with any version succeed once for a key
-/// that is missing.
+/// Writes a value if nobody ever wrote it. A host lets a write with any version succeed once for a
+/// key that is missing.
 ///
 /// # Errors
 /// The host said no.
@@ -74,7 +74,8 @@ fn conditional(key: &str, value: &[u8], cas: u32) -> Result<Written, HostError> 
 pub struct Queue(u32);
 
 impl Queue {
-    /// Opens a queue of this VM's name space. The VM that registers last is told when something comes.
+    /// Opens a queue of this VM's name space. The VM that registers last is told when something
+    /// comes.
     ///
     /// # Errors
     /// The host said no.
@@ -84,7 +85,8 @@ impl Queue {
             .map_err(|status| HostError::from_status("proxy_register_shared_queue", status, &[]))
     }
 
-    /// Finds a queue by `vm_id` and name; an empty `vm_id` means this VM's. `None`: nobody registered it.
+    /// Finds a queue by `vm_id` and name; an empty `vm_id` means this VM's. `None`: nobody
+    /// registered it.
     ///
     /// # Errors
     /// The host said no.

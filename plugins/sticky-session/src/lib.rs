@@ -1,8 +1,8 @@
 //! A Proxy-Wasm filter that keeps every session on the endpoint that served it first.
 //!
 //! The decisions are [`tidegate_policy::affinity`]; here they meet the proxy: headers are read, the
-//! decision is asked for, what it says is written back. Any call that the host refuses leaves the traffic
-//! as it is and is counted.
+//! decision is asked for, what it says is written back. Any call that the host refuses leaves the
+//! traffic as it is and is counted.
 
 pub mod config;
 pub mod metrics;

@@ -48,8 +48,8 @@ impl Metrics {
     }
 }
 
-/// Counts a configuration that was refused. It has a definition of its own, because the others belong to
-/// a configuration that was not.
+/// Counts a configuration that was refused. It has a definition of its own, because the others
+/// belong to a configuration that was not.
 pub(crate) fn count_rejected_config() {
     count(Counter::define(CONFIG_REJECTED).ok().as_ref());
 }

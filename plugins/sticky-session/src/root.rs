@@ -34,8 +34,8 @@ impl Plugin for StickySession {
         if let KeySource::Inline(_) = config.key_source() {
             log::write(
                 Level::Warn,
-                "sticky-session has its keys in the configuration, where everybody who may read that \
-                 sees them; use keys.environment outside of trials",
+                "sticky-session has its keys in the configuration, where everybody who may read \
+                 that sees them; use keys.environment outside of trials",
             );
         }
         // Traffic does not wait for counters.

@@ -146,8 +146,8 @@ impl Pinning {
     }
 }
 
-/// Decides about a request to a cluster whose sessions are kept. The clock is read only where there is a
-/// cookie whose age matters.
+/// Decides about a request to a cluster whose sessions are kept. The clock is read only where there
+/// is a cookie whose age matters.
 fn decide(
     plugin: &StickySession,
     headers: &Pairs,
@@ -201,8 +201,8 @@ fn served_by() -> Result<ServedBy, HostError> {
     Ok(address.map_or(ServedBy::Unaddressable, ServedBy::Endpoint))
 }
 
-/// Says whether the response is an endpoint's: the proxy's own answer after an attempt that failed has an
-/// address as well. A host that does not tell is believed.
+/// Says whether the response is an endpoint's: the proxy's own answer after an attempt that failed
+/// has an address as well. A host that does not tell is believed.
 fn is_via_upstream() -> Result<bool, HostError> {
     let details = property::RESPONSE_CODE_DETAILS.read()?;
     Ok(details.is_none_or(|details| details.is_empty() || details == VIA_UPSTREAM))

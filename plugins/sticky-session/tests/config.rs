@@ -1,4 +1,5 @@
-//! The files beside the code say what the code does: defaults, schema, and one bad example per rule.
+//! The files beside the code say what the code does: defaults, schema, and one bad example per
+//! rule.
 //!
 //! `BLESS=1 cargo test -p tidegate-sticky-session` writes the schema again.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -72,7 +73,8 @@ fn schema_fields(root: &Value, schema: &Value, path: &str, fields: &mut BTreeSet
     }
 }
 
-/// Lists the fields of a configuration in the same way; what stands in an enum's object is its value.
+/// Lists the fields of a configuration in the same way; what stands in an enum's object is its
+/// value.
 fn config_fields(value: &Value, path: &str, fields: &mut BTreeSet<String>) {
     for (name, field) in value.as_object().into_iter().flatten() {
         let path = if path.is_empty() {
@@ -116,7 +118,8 @@ fn schema_file_is_what_the_types_say() {
     assert_eq!(written, schema, "BLESS=1 writes it again");
 }
 
-/// Lists the problem codes of the sources: string literals that look like one and are no header's name.
+/// Lists the problem codes of the sources: string literals that look like one and are no header's
+/// name.
 fn codes_in_sources() -> BTreeSet<String> {
     let plugins = folder().join("..");
     let mut codes = BTreeSet::new();

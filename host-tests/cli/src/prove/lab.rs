@@ -46,7 +46,8 @@ pub(super) struct Setup {
     pub(super) endpoints: Vec<String>,
 }
 
-/// A gateway: two workers with the plugin, and a router that obeys the plugin's header or takes turns.
+/// A gateway: two workers with the plugin, and a router that obeys the plugin's header or takes
+/// turns.
 pub(super) struct Gateway {
     proxy: Proxy,
     watch: Watch,
@@ -119,7 +120,8 @@ impl Gateway {
         self
     }
 
-    /// Sends a request to a cluster, with these values of the `cookie` header, and lets an endpoint answer it.
+    /// Sends a request to a cluster, with these values of the `cookie` header, and lets an endpoint
+    /// answer it.
     pub(super) fn request(&mut self, cluster: &str, cookies: &[&[u8]]) -> anyhow::Result<Exchange> {
         let worker = self.requests % WORKERS;
         self.requests = self.requests.wrapping_add(1);
@@ -259,7 +261,8 @@ pub(super) fn key(id: u8, random: &mut Random) -> String {
     format!("{id}:{}", STANDARD.encode(random.bytes::<32>()))
 }
 
-/// How many bytes of a secret in a row make a leak: fewer turn up by chance, in words as `response`.
+/// How many bytes of a secret in a row make a leak: fewer turn up by chance, in words as
+/// `response`.
 const LEAK_BYTES: usize = 10;
 
 /// Reads every log line, and looks for cookies and keys in it.

@@ -21,8 +21,8 @@ impl Random {
 
     /// Draws a number below `bound`, which must not be 0; of 0 nothing but 0 comes.
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        // The product of two 64-bit numbers has 128 bits; its upper half is below the bound. For bounds this small the
-        // difference from uniform is far below what any proof could see.
+        // The product of two 64-bit numbers has 128 bits; its upper half is below the bound. For
+        // bounds this small the difference from uniform is far below what any proof could see.
         let bound = u128::try_from(bound).unwrap_or(0);
         usize::try_from((u128::from(self.next()) * bound) >> 64).unwrap_or(0)
     }

@@ -1,7 +1,7 @@
 //! Sticky sessions by cookie.
 //!
-//! What is proven holds without any knowledge of the endpoints: sessions whose endpoint is gone, drains and rolling
-//! updates belong to the membership snapshot, and are not claimed here.
+//! What is proven holds without any knowledge of the endpoints: sessions whose endpoint is gone,
+//! drains and rolling updates belong to the membership snapshot, and are not claimed here.
 
 use super::{Area, Claim, Proof, Target};
 
@@ -53,7 +53,8 @@ const fn none(id: &'static str, what: &'static str, unit: &'static str) -> Claim
 /// Begins a configuration for the clusters `echo` and `chat` that tells its reasons.
 fn configuration(fields: &str) -> String {
     format!(
-        "{{\"clusters\": [{{\"name\": \"echo\"{fields}}}, {{\"name\": \"chat\"{fields}}}], \"reason_header\": true}}"
+        "{{\"clusters\": [{{\"name\": \"echo\"{fields}}}, {{\"name\": \"chat\"{fields}}}], \
+         \"reason_header\": true}}"
     )
 }
 

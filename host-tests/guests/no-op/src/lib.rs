@@ -1,5 +1,5 @@
-//! The smallest filter on `tidegate-proxy`: every callback comes, and none does anything. What it costs is
-//! what any filter costs.
+//! The smallest filter on `tidegate-proxy`: every callback comes, and none does anything. What it
+//! costs is what any filter costs.
 
 use tidegate_proxy::{Plugin, Problem, Stream, StreamId};
 

@@ -8,7 +8,8 @@ use crate::digest::fnv1a_64;
 /// Begins the names of cookies that are derived from a cluster's name.
 const DERIVED_PREFIX: &str = "tidegate-";
 
-/// Is the longest derived name that is written out, in bytes; a longer one ends with a hash instead.
+/// Is the longest derived name that is written out, in bytes; a longer one ends with a hash
+/// instead.
 const MAX_DERIVED_BYTES: usize = 96;
 
 /// Is a rule: the clusters it holds for, and how their sessions are kept.
@@ -37,7 +38,8 @@ pub struct Match<'a> {
     pub cookie_name: Cow<'a, str>,
 }
 
-/// Finds the rule for a cluster: exact names first, then prefixes in the order of the configuration.
+/// Finds the rule for a cluster: exact names first, then prefixes in the order of the
+/// configuration.
 ///
 /// Cost: O(log names + prefixes) per call; allocates only for a cluster that a prefix matched.
 #[derive(Clone, Debug)]
@@ -124,11 +126,11 @@ impl Selector {
     }
 }
 
-/// Derives a cookie's name from a cluster's. Two clusters never get the same one, except two with more
-/// than 80 bytes whose hashes agree.
+/// Derives a cookie's name from a cluster's. Two clusters never get the same one, except two with
+/// more than 80 bytes whose hashes agree.
 ///
-/// What may not stand in a name (RFC 6265 section 4.1.1: a token) is written as `%` and two hexadecimal
-/// digits, `%` itself as well.
+/// What may not stand in a name (RFC 6265 section 4.1.1: a token) is written as `%` and two
+/// hexadecimal digits, `%` itself as well.
 pub(super) fn derived_name(cluster: &[u8]) -> String {
     let mut name = String::from(DERIVED_PREFIX);
     for byte in cluster {

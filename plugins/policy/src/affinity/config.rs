@@ -32,8 +32,8 @@ const MAX_TTL: Duration = Duration::from_secs(400 * 86_400);
 /// carry: every response would write one.
 const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Is the longest name of a cookie, in bytes. Browsers take 4096 for name and value; what a name takes
-/// is sent with every request.
+/// Is the longest name of a cookie, in bytes. Browsers take 4096 for name and value; what a name
+/// takes is sent with every request.
 const MAX_COOKIE_NAME_BYTES: usize = 128;
 
 /// Is the longest path, in bytes. SOURCE: draft-ietf-httpbis-rfc6265bis-22 section 5.6.
@@ -67,13 +67,14 @@ pub struct Config {
 pub enum KeySource {
     /// From this variable of the VM's environment.
     Environment(String),
-    /// From the configuration itself, where everybody who reads the proxy's configuration sees them.
+    /// From the configuration itself, where everybody who reads the proxy's configuration sees
+    /// them.
     Inline(Redacted),
 }
 
 impl Config {
-    /// Reads and checks a configuration. `environment` is asked for one variable at most; `None` means
-    /// that it is not set.
+    /// Reads and checks a configuration. `environment` is asked for one variable at most; `None`
+    /// means that it is not set.
     ///
     /// # Errors
     /// All problems, sorted by path. What is wrong with the shape is found alone.
@@ -99,8 +100,8 @@ impl Config {
         }
     }
 
-    /// Writes the configuration with every default, in the order of the documentation; inline keys as
-    /// `[redacted]`.
+    /// Writes the configuration with every default, in the order of the documentation; inline keys
+    /// as `[redacted]`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut json = String::from("{\"clusters\":[");
@@ -122,8 +123,8 @@ impl Config {
         json
     }
 
-    /// Names the configuration: equal ones have equal digests, on every machine. Keys have no part in
-    /// it.
+    /// Names the configuration: equal ones have equal digests, on every machine. Keys have no part
+    /// in it.
     #[must_use]
     pub fn digest(&self) -> u64 {
         fnv1a_64(self.to_json().as_bytes())
@@ -399,7 +400,10 @@ fn check_cookie(cluster: &RawCluster, path: &str, problems: &mut Problems) {
         problems.push(Problem::new(
             format!("{path}.path"),
             "cookie-path-invalid",
-            format!("must begin with / and hold at most {MAX_COOKIE_PATH_BYTES} ASCII characters and no semicolon, got {cookie_path:?}"),
+            format!(
+                "must begin with / and hold at most {MAX_COOKIE_PATH_BYTES} ASCII characters and \
+                 no semicolon, got {cookie_path:?}"
+            ),
             "",
         ));
     }
@@ -488,7 +492,8 @@ fn check_keys(
                     path,
                     "environment-unset",
                     format!("must name a variable that is set for the VM, got {name:?}"),
-                    "set it for the proxy and list it in vm_config.environment_variables.host_env_keys",
+                    "set it for the proxy and list it in \
+                     vm_config.environment_variables.host_env_keys",
                 ));
                 None
             };

@@ -17,8 +17,8 @@ pub const COOKIE_VERSION: u8 = 1;
 
 /// Is the longest cookie value that is looked into, in bytes.
 ///
-/// The longest that this version writes has 178; a larger bound would let a client buy decoding work
-/// with its headers, a smaller one would refuse our own.
+/// The longest that this version writes has 178; a larger bound would let a client buy decoding
+/// work with its headers, a smaller one would refuse our own.
 pub const MAX_VALUE_BYTES: usize = 256;
 
 /// Is the longest name of an instance, in bytes: a pod's UID has 36.

@@ -38,8 +38,8 @@ pub enum Membership {
     Unknown,
 }
 
-/// Says what happens to a valid cookie whose endpoint did not serve, as long as nothing is known about
-/// the cluster's endpoints.
+/// Says what happens to a valid cookie whose endpoint did not serve, as long as nothing is known
+/// about the cluster's endpoints.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(expecting = "a string", rename_all = "snake_case")]
@@ -63,7 +63,10 @@ impl WhenUnreachable {
 
 /// Makes an enum of reasons with their names in metrics, logs and headers.
 macro_rules! reasons {
-    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+    (
+        $(#[$attribute:meta])*
+        $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }
+    ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
         pub enum $name { $($(#[$doc])* $variant,)* }
@@ -327,8 +330,8 @@ impl Policy {
 
     /// Writes the `set-cookie` value. `https` is whether the request came over `https`.
     ///
-    /// The draws must be random; exactly [`DRAWS`] are used. `None` only where the session cannot be
-    /// sealed, which a parsed configuration excludes.
+    /// The draws must be random; exactly [`DRAWS`] are used. `None` only where the session cannot
+    /// be sealed, which a parsed configuration excludes.
     #[must_use]
     pub fn write(
         &self,

@@ -35,8 +35,8 @@ impl core::fmt::Debug for Presented<'_> {
 
 /// Looks for the cookie `name` in all values of the `cookie` header, in order.
 ///
-/// Never fails: what is not a pair is skipped, names are compared byte for byte, a value is taken as it
-/// is, quotes included. An empty name finds nothing.
+/// Never fails: what is not a pair is skipped, names are compared byte for byte, a value is taken
+/// as it is, quotes included. An empty name finds nothing.
 #[must_use]
 pub fn present<'a>(values: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Presented<'a> {
     let name = name.as_bytes();

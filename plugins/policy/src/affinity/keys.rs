@@ -114,8 +114,8 @@ impl KeyRingError {
 }
 
 impl KeyRing {
-    /// Reads `ID:BASE64[,ID:BASE64]`. White space around the entries is ignored, because secrets that
-    /// come from files end with a line break.
+    /// Reads `ID:BASE64[,ID:BASE64]`. White space around the entries is ignored, because secrets
+    /// that come from files end with a line break.
     ///
     /// # Errors
     /// See [`KeyRingError`]; the first one found.

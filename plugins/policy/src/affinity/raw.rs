@@ -22,8 +22,8 @@ pub(super) struct RawConfig {
     /// Where the keys come from.
     #[serde(default)]
     pub(super) keys: RawKeys,
-    /// The request header that `override_host` reads the endpoint from, in lower case. A client's own
-    /// copy is removed.
+    /// The request header that `override_host` reads the endpoint from, in lower case. A client's
+    /// own copy is removed.
     #[serde(default = "default_endpoint_header")]
     pub(super) endpoint_header: String,
     /// Whether every response says in `x-tidegate-reason` what was decided and why.
@@ -49,8 +49,8 @@ pub(super) struct RawCluster {
     /// How long a session lasts from its first response, however busy it is: 1s to 400d, in whole
     /// seconds.
     pub(super) ttl: String,
-    /// How long a session lasts without a request, 10s to `ttl`, in whole seconds; null for as long as
-    /// `ttl`.
+    /// How long a session lasts without a request, 10s to `ttl`, in whole seconds; null for as long
+    /// as `ttl`.
     pub(super) idle_timeout: Option<String>,
     /// What happens to a valid cookie when another endpoint served.
     pub(super) when_unreachable: WhenUnreachable,
@@ -62,8 +62,8 @@ pub(super) struct RawCluster {
 #[cfg_attr(feature = "schema", schemars(rename = "Cookie"))]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct RawCookie {
-    /// The name; null for `tidegate-` and the cluster's name. With `prefix` it must be null, because
-    /// every cluster needs its own.
+    /// The name; null for `tidegate-` and the cluster's name. With `prefix` it must be null,
+    /// because every cluster needs its own.
     pub(super) name: Option<String>,
     /// The path below which a browser sends it.
     pub(super) path: String,
@@ -75,7 +75,8 @@ pub(super) struct RawCookie {
     pub(super) secure: Secure,
 }
 
-/// Where the keys come from: `ID:BASE64[,ID:BASE64]` with 32 bytes each. The first seals, both open.
+/// Where the keys come from: `ID:BASE64[,ID:BASE64]` with 32 bytes each. The first seals, both
+/// open.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[cfg_attr(feature = "schema", schemars(rename = "Keys"))]

@@ -1,8 +1,10 @@
 //! JSON (RFC 8259) to a raw configuration, with the place and the kind of whatever does not fit.
 //!
-//! Why: a finding needs its path, its kind and the certainty that no secret is in its words. A reader of
-//! our own knows all three where they arise, and is a third of the size of a general one in every VM.
-//! Limits: nesting ends at 64; a number is read as the type that wants it; the first finding ends it.
+//! Why: a finding needs its path, its kind and the certainty that no secret is in its words. A
+//! reader of our own knows all three where they arise, and is a third of the size of a general one
+//! in every VM.
+//! Limits: nesting ends at 64; a number is read as the type that wants it; the first finding ends
+//! it.
 
 mod error;
 mod lexer;
@@ -27,9 +29,9 @@ const MAX_DEPTH: u32 = 64;
 
 /// Reads JSON into a raw configuration, or says where and why not.
 ///
-/// `secret_path` begins the paths whose content is never shown (`$.keys`); empty hides nothing. A string
-/// that stands where something else was expected is never shown either: it may be a whole configuration,
-/// quoted once too often, with keys in it.
+/// `secret_path` begins the paths whose content is never shown (`$.keys`); empty hides nothing. A
+/// string that stands where something else was expected is never shown either: it may be a whole
+/// configuration, quoted once too often, with keys in it.
 ///
 /// # Errors
 /// Not JSON: `json-syntax`, with line and column.

@@ -10,8 +10,8 @@ thread_local! {
     static REFUSE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Counts what comes to it; a tick calls back into the dispatcher, as a call-out through an upstream filter
-/// of the same VM does.
+/// Counts what comes to it; a tick calls back into the dispatcher, as a call-out through an
+/// upstream filter of the same VM does.
 #[derive(Default)]
 struct Probe {
     ticks: u32,

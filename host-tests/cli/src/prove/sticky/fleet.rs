@@ -9,7 +9,7 @@ use crate::prove::{Claim, Evidence, Options, Target};
 
 pub(super) const ROTATION: &[Claim] = &[none(
     "rotation.lost",
-    "requests within the TTL that lost their session while two gateways changed their key in three steps",
+    "requests that lost their session while two gateways changed their key in three steps",
     "requests",
 )];
 
@@ -42,7 +42,7 @@ pub(super) const SCALING: &[Claim] = &[
     ),
     Claim {
         id: "scale.re_pin",
-        what: "moves of each session of the leaving endpoint in ten requests, with when_unreachable: re_pin",
+        what: "moves of each session of the leaving endpoint in ten requests, with re_pin",
         unit: "moves per session",
         target: Target::Exactly(1.0),
     },
@@ -72,7 +72,8 @@ impl Client {
         })
     }
 
-    /// Sends a request and says whether another endpoint than before served it. A new cookie replaces the old one.
+    /// Sends a request and says whether another endpoint than before served it. A new cookie
+    /// replaces the old one.
     fn moves(&mut self, gateway: &mut Gateway) -> anyhow::Result<bool> {
         let exchange = gateway.request("echo", &[self.cookie.as_bytes()])?;
         if exchange.set_cookie.is_some() {
@@ -99,7 +100,8 @@ pub(super) fn rotation(options: Options) -> anyhow::Result<Vec<Evidence>> {
     let mut random = Random::new(options.seed);
     let (old, new) = (key(1, &mut random), key(2, &mut random));
     let (both, turned) = (format!("{old},{new}"), format!("{new},{old}"));
-    // When each gateway gets which keys, in seconds: the documented steps, one gateway after the other.
+    // When each gateway gets which keys, in seconds: the documented steps, one gateway after the
+    // other.
     let steps = [
         (600, 0, &both),
         (1200, 1, &both),
@@ -116,7 +118,8 @@ pub(super) fn rotation(options: Options) -> anyhow::Result<Vec<Evidence>> {
     ])
 }
 
-/// Runs clients against two gateways while these steps are taken, and counts lost sessions and requests.
+/// Runs clients against two gateways while these steps are taken, and counts lost sessions and
+/// requests.
 fn rotate(
     lab: &Lab,
     first: &str,
@@ -284,7 +287,8 @@ fn count_moves(clients: &mut [Client], gateway: &mut Gateway) -> anyhow::Result<
     Ok(moved)
 }
 
-/// How many of so many sessions move when their number, modulo the endpoints, is what places them: taking turns.
+/// How many of so many sessions move when their number, modulo the endpoints, is what places them:
+/// taking turns.
 fn modulo_moves(sessions: usize, before: usize, after: usize) -> u64 {
     let moved = (0..sessions)
         .filter(|number| number % before != number % after)

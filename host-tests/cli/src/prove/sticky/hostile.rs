@@ -1,4 +1,5 @@
-//! Cookies that somebody made, changed, moved or kept too long: none is accepted, none traps, none is logged.
+//! Cookies that somebody made, changed, moved or kept too long: none is accepted, none traps, none
+//! is logged.
 
 use std::collections::BTreeSet;
 use std::thread;
