@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use hyper::Method;
+use serde_json::json;
 use tempfile::TempDir;
 use tidegate_e2e::bootstrap::STICKY_SESSION;
 use tidegate_e2e::clients::http::{Client, Request};
@@ -36,13 +37,14 @@ fn trapping_module() -> Result<(TempDir, PathBuf)> {
     Ok((folder, path))
 }
 
-fn with_trap(upstreams: &[Upstream], policy: &str) -> Result<(TempDir, Scenario)> {
+/// Puts that module in the plugin's place; the failure policy stays the shipped one unless another is given.
+fn with_trap(upstreams: &[Upstream], policy: Option<&str>) -> Result<(TempDir, Scenario)> {
     let (folder, module) = trapping_module()?;
     let mut scenario = sticky::scenario(upstreams)?.concurrency(1);
-    scenario
-        .bootstrap()
-        .module(STICKY_SESSION, &module)?
-        .plugin(STICKY_SESSION)?["failure_policy"] = policy.into();
+    let bootstrap = scenario.bootstrap().module(STICKY_SESSION, &module)?;
+    if let Some(policy) = policy {
+        bootstrap.plugin(STICKY_SESSION)?["failure_policy"] = policy.into();
+    }
     Ok((folder, scenario))
 }
 
@@ -95,7 +97,7 @@ async fn each_of_the_two_lines_of_defence_is_enough() -> Result<()> {
 #[tokio::test]
 async fn after_a_trap_that_fails_open_a_client_is_not_obeyed_either() -> Result<()> {
     let upstreams = Upstream::several(4).await?;
-    let (_folder, scenario) = with_trap(&upstreams, "FAIL_OPEN")?;
+    let (_folder, scenario) = with_trap(&upstreams, None)?;
     let mut envoy = Envoy::start(scenario.clone()).await?;
     assert_eq!(
         ask_for(&envoy, &upstreams[2]).await?.len(),
@@ -122,7 +124,7 @@ async fn after_a_trap_that_fails_open_a_client_is_not_obeyed_either() -> Result<
 #[tokio::test]
 async fn after_a_trap_that_fails_closed_every_request_is_answered_503() -> Result<()> {
     let upstreams = Upstream::several(2).await?;
-    let (_folder, scenario) = with_trap(&upstreams, "FAIL_CLOSED")?;
+    let (_folder, scenario) = with_trap(&upstreams, Some("FAIL_CLOSED"))?;
     let mut envoy = Envoy::start(scenario).await?;
     let mut client = Client::new(envoy.listener("edge")?);
     for _ in 0..3 {
@@ -136,27 +138,65 @@ async fn after_a_trap_that_fails_closed_every_request_is_answered_503() -> Resul
     envoy.stop().await
 }
 
+/// What a client may not say: how often Envoy is to try, and what only Tidegate's filters say.
+const STEERING: [(&str, &str); 4] = [
+    ("x-envoy-retry-on", "5xx"),
+    ("x-envoy-max-retries", "5"),
+    ("x-envoy-attempt-count", "9"),
+    ("x-tidegate-reason", "because"),
+];
+
+/// Sends a request that fails and asks for retries; returns how often the endpoint got it and which of the headers.
+async fn steer(envoy: &Envoy, upstream: &Upstream) -> Result<(usize, Vec<&'static str>)> {
+    let before = upstream.received().len();
+    let mut request = Request::new(Method::GET, "/?status=503");
+    for (name, value) in STEERING {
+        request = request.header(name, value);
+    }
+    let answer = Client::new(envoy.listener("edge")?).send(request).await?;
+    anyhow::ensure!(answer.status == 503, "status {}", answer.status);
+    let received = upstream.received();
+    let last = received.last().context("no request")?;
+    let arrived = STEERING
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| last.header(name).is_some());
+    Ok((received.len() - before, arrived.collect()))
+}
+
 #[tokio::test]
 async fn a_client_does_not_steer_retries() -> Result<()> {
     let upstreams = Upstream::several(1).await?;
-    let mut envoy = Envoy::start(sticky::scenario(&upstreams)?).await?;
-    let request = Request::new(Method::GET, "/?status=503")
-        .header("x-envoy-retry-on", "5xx")
-        .header("x-envoy-max-retries", "5")
-        .header("x-envoy-attempt-count", "9")
-        .header("x-tidegate-reason", "because");
-    let answer = Client::new(envoy.listener("edge")?).send(request).await?;
-    assert_eq!(answer.status, 503);
-    let received = upstreams[0].received();
-    assert_eq!(received.len(), 1, "the client's retry policy was obeyed");
-    let request = received.first().context("no request")?;
-    for name in [
-        "x-envoy-retry-on",
-        "x-envoy-max-retries",
-        "x-envoy-attempt-count",
-        "x-tidegate-reason",
-    ] {
-        assert_eq!(request.header(name), None, "{name} reached the endpoint");
-    }
+    let upstream = &upstreams[0];
+    let mut shipped = sticky::scenario(&upstreams)?;
+    // Envoy itself believes these headers of nobody but clients that it was told to count as internal.
+    shipped.bootstrap().connection_manager()?["internal_address_config"] =
+        json!({ "cidr_ranges": [{ "address_prefix": "127.0.0.0", "prefix_len": 8 }] });
+    let mut envoy = Envoy::start(shipped.clone()).await?;
+    assert_eq!(
+        steer(&envoy, upstream).await?,
+        (1, Vec::new()),
+        "as shipped"
+    );
+    let mut plugin_only = shipped.clone();
+    plugin_only.bootstrap().without_filter(NATIVE)?;
+    envoy.restart_with(plugin_only.clone()).await?;
+    assert_eq!(
+        steer(&envoy, upstream).await?,
+        (1, Vec::new()),
+        "the plugin alone"
+    );
+    let mut native_only = shipped;
+    native_only.bootstrap().without_filter(STICKY_SESSION)?;
+    envoy.restart_with(native_only).await?;
+    assert_eq!(
+        steer(&envoy, upstream).await?,
+        (1, Vec::new()),
+        "the native filter alone"
+    );
+    // Neither: the client is obeyed, so that the assertions above do say something.
+    plugin_only.bootstrap().without_filter(STICKY_SESSION)?;
+    envoy.restart_with(plugin_only).await?;
+    assert_eq!(steer(&envoy, upstream).await?.0, 6);
     envoy.stop().await
 }
