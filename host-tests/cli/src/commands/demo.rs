@@ -54,26 +54,53 @@ struct AgainstEnvoy {
 /// See the exit codes.
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     let recordings = workspace::root().join("host-tests/recordings");
-    output.note(dim().for_stderr().apply_to("building sticky-session, unless it is up to date"));
+    output.note(
+        dim()
+            .for_stderr()
+            .apply_to("building sticky-session, unless it is up to date"),
+    );
     let engine = engine()?;
     let config = recordings.join("sticky-session/trial-config.json");
-    let plugin =
-        replay::plugin(&engine, "sticky-session", Some(&config), &[], FailurePolicy::FailClosed, output)?;
+    let plugin = replay::plugin(
+        &engine,
+        "sticky-session",
+        Some(&config),
+        &[],
+        FailurePolicy::FailClosed,
+        output,
+    )?;
 
     let mut story = Story::default();
-    let first = replayed(&engine, arguments, plugin.clone(), &recordings.join("round-robin"), &mut |exchange| {
-        story.add(exchange);
-    });
+    let first = replayed(
+        &engine,
+        arguments,
+        plugin.clone(),
+        &recordings.join("round-robin"),
+        true,
+        &mut |exchange| {
+            story.add(exchange);
+        },
+    );
     let totals = match first {
         Ok(totals) => totals,
         Err(error) => return failed(error, output),
     };
     story.finish();
-    let against_envoy = match against_envoy(&engine, arguments, &plugin, &recordings.join("sticky-session")) {
+    let against_envoy = match against_envoy(
+        &engine,
+        arguments,
+        &plugin,
+        &recordings.join("sticky-session"),
+    ) {
         Ok(against_envoy) => against_envoy,
         Err(error) => return failed(error, output),
     };
-    let foreign = match foreign(&engine, arguments, plugin, &recordings.join("sticky-session")) {
+    let foreign = match foreign(
+        &engine,
+        arguments,
+        plugin,
+        &recordings.join("sticky-session"),
+    ) {
         Ok(foreign) => foreign,
         Err(error) => return failed(error, output),
     };
@@ -90,13 +117,35 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     } else {
         print(arguments, &story, &against_envoy, &foreign, output)?;
     }
-    Ok(if totals.traps > 0 { ExitCode::GuestTrapped } else { ExitCode::Passed })
+    Ok(if totals.traps > 0 {
+        ExitCode::GuestTrapped
+    } else {
+        ExitCode::Passed
+    })
+}
+
+/// Which streams of the recordings are one client: the shop gives each a cookie when it signs in; before that, and for
+/// programs that keep no cookies, the address and the program's name tell them apart.
+fn session() -> SessionKey {
+    let before = vec![
+        SessionKey::SourceIp,
+        SessionKey::Header("user-agent".to_owned()),
+    ];
+    SessionKey::FirstOf(vec![
+        SessionKey::Cookie("shop-session".to_owned()),
+        SessionKey::All(before),
+    ])
 }
 
 fn reader(recording: &Path) -> Result<RecordingReader, ReplayError> {
-    let options =
-        ReadOptions { access_logs: vec![recording.join("access-log.jsonl")], ..ReadOptions::default() };
-    Ok(RecordingReader::open(&[recording.join("tap-streamed.json")], &options)?)
+    let options = ReadOptions {
+        access_logs: vec![recording.join("access-log.jsonl")],
+        ..ReadOptions::default()
+    };
+    Ok(RecordingReader::open(
+        &[recording.join("tap-streamed.json")],
+        &options,
+    )?)
 }
 
 fn replayed(
@@ -104,13 +153,14 @@ fn replayed(
     arguments: &Arguments,
     plugin: Plugin,
     recording: &Path,
+    keeps_cookies: bool,
     each: &mut dyn FnMut(&Exchange),
 ) -> Result<Totals, ReplayError> {
     let options = Options {
         plugins: vec![plugin],
         workers: arguments.workers,
-        // The recordings tell clients apart by their addresses; each has several connections.
-        session: SessionKey::SourceIp,
+        session: session(),
+        keeps_cookies,
         log_level: LogLevel::Error,
         ..Options::default()
     };
@@ -136,14 +186,27 @@ fn against_envoy(
             }
         }
     }
-    let mut result = AgainstEnvoy { decisions: said.len() as u64, same: 0 };
-    replayed(engine, arguments, plugin.clone(), recording, &mut |exchange| {
-        let label = |side: &replay::Side| side.reasons.first().map(|reason| reason.label().to_owned());
-        if let (Some(request), Some(response)) = (label(&exchange.request), label(&exchange.response)) {
-            let says = format!("sticky-session;request={request};response={response}");
-            result.same += u64::from(said.get(&exchange.stream) == Some(&says));
-        }
-    })?;
+    let mut result = AgainstEnvoy {
+        decisions: said.len() as u64,
+        same: 0,
+    };
+    replayed(
+        engine,
+        arguments,
+        plugin.clone(),
+        recording,
+        false,
+        &mut |exchange| {
+            let label =
+                |side: &replay::Side| side.reasons.first().map(|reason| reason.label().to_owned());
+            if let (Some(request), Some(response)) =
+                (label(&exchange.request), label(&exchange.response))
+            {
+                let says = format!("sticky-session;request={request};response={response}");
+                result.same += u64::from(said.get(&exchange.stream) == Some(&says));
+            }
+        },
+    )?;
     Ok(result)
 }
 
@@ -154,14 +217,23 @@ fn foreign(
     mut plugin: Plugin,
     recording: &Path,
 ) -> Result<StoryTotals, ReplayError> {
-    if let Ok(mut config) = serde_json::from_slice::<serde_json::Value>(&plugin.config.configuration) {
+    if let Ok(mut config) =
+        serde_json::from_slice::<serde_json::Value>(&plugin.config.configuration)
+    {
         if let Some(keys) = config.get_mut("keys") {
             *keys = serde_json::json!({ "inline": OTHER_KEY });
         }
         plugin.config.configuration = config.to_string().into_bytes();
     }
     let mut story = Story::default();
-    replayed(engine, arguments, plugin, recording, &mut |exchange| story.add(exchange))?;
+    replayed(
+        engine,
+        arguments,
+        plugin,
+        recording,
+        false,
+        &mut |exchange| story.add(exchange),
+    )?;
     Ok(story.totals())
 }
 
@@ -222,16 +294,26 @@ fn print(
         "  lost before       {:>6}   of them, the recorded Envoy sent to an endpoint that didn't know them",
         lost(totals.moved_in_recording)
     ))?;
-    output.line(format_args!("  lost now          {:>6}   with sticky-session", lost(totals.moved)))?;
-    let refused: Vec<String> =
-        foreign.refused.iter().map(|(reason, count)| format!("{count} {}", reason.replace('_', " "))).collect();
+    output.line(format_args!(
+        "  lost now          {:>6}   with sticky-session",
+        lost(totals.moved)
+    ))?;
+    let refused: Vec<String> = foreign
+        .refused
+        .iter()
+        .map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")))
+        .collect();
     output.line(format_args!(
         "  cookies refused   {:>6}   of another installation's, replayed here ({}); {} accepted",
         thousands(foreign.refused.values().sum()),
         refused.join(", "),
         foreign.accepted
     ))?;
-    let style = if against_envoy.same == against_envoy.decisions { green() } else { red() };
+    let style = if against_envoy.same == against_envoy.decisions {
+        green()
+    } else {
+        red()
+    };
     output.line(format_args!(
         "  as in real Envoy  {}   decisions that a recorded Envoy made with the plugin, made again here",
         style.apply_to(format!("{}/{}", against_envoy.same, against_envoy.decisions))
@@ -239,8 +321,9 @@ fn print(
     output.line(format_args!(
         "\nNext: {}\nYour own traffic: record it with Envoy's tap filter, then\n  {}",
         bold().apply_to("cargo tidegate test"),
-        bold().apply_to("cargo tidegate replay --plugin sticky-session --config CONFIG.json TAP.json")
+        bold().apply_to(
+            "cargo tidegate replay --plugin sticky-session --config CONFIG.json TAP.json"
+        )
     ))?;
     Ok(())
 }
-

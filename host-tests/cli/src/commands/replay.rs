@@ -40,9 +40,14 @@ pub struct Arguments {
     /// Seed of everything that looks random.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
-    /// Which streams are one client: `auto`, `connection`, `source-ip`, `cookie:NAME`, `header:NAME`.
+    /// Which streams are one client: `auto` (what the recording says, else the connection), `connection`, `source-ip`,
+    /// `cookie:NAME`, `header:NAME`; several joined by `+` (all of them) and `,` (the first that a request has).
     #[arg(long, default_value = "auto", value_name = "KEY")]
     session: SessionKey,
+    /// Send only the cookies that were recorded, not those that the plugins give the clients here: for traffic that
+    /// was recorded behind the same plugins.
+    #[arg(long)]
+    recorded_cookies: bool,
     /// The header in which the plugins name the endpoint; `endpoint_header` of their configuration by default.
     #[arg(long, value_name = "HEADER")]
     endpoint_header: Option<String>,
@@ -200,6 +205,7 @@ fn options(arguments: &Arguments, output: &Output) -> anyhow::Result<Options> {
         workers: arguments.workers,
         seed: arguments.seed,
         session: arguments.session.clone(),
+        keeps_cookies: !arguments.recorded_cookies,
         endpoint_header,
         detail: if arguments.summary && arguments.expect.is_none() {
             Detail::Totals

@@ -70,7 +70,12 @@ impl Jsonl {
             return Ok(None);
         }
         let entries = &self.entries;
-        let raw = serde_json::from_slice::<RawEvent<'_>>(entries.entry()).map_err(|error| {
+        // Checked once for the whole line, not again for each of its strings; what is no text is refused with its place.
+        let raw = match std::str::from_utf8(entries.entry()) {
+            Ok(line) => serde_json::from_str::<RawEvent<'_>>(line),
+            Err(_) => serde_json::from_slice::<RawEvent<'_>>(entries.entry()),
+        };
+        let raw = raw.map_err(|error| {
             RecordingError::of_json::<RawEvent<'_>>(
                 entries.name(),
                 entries.entry(),
@@ -78,7 +83,7 @@ impl Jsonl {
                 &error,
             )
         })?;
-        let event = raw.into_event().ok_or_else(|| {
+        let event = raw.0.ok_or_else(|| {
             let message = format!("expected exactly {KINDS}");
             at_start(
                 entries,

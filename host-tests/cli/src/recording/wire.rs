@@ -19,67 +19,99 @@ use super::event::{
 pub(super) const KINDS: &str = "one of `open`, `request_headers`, `request_body`, `request_trailers`, `upstream`, \
                                 `response_headers`, `response_body`, `response_trailers`, `close`";
 
-/// A line as it stands in the file.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an event")]
-pub(super) struct RawEvent<'a> {
-    t: u64,
-    stream: u64,
-    #[serde(borrow)]
-    open: Option<RawOpen<'a>>,
-    #[serde(borrow)]
-    request_headers: Option<RawHeaders<'a>>,
-    #[serde(borrow)]
-    request_body: Option<RawBody<'a>>,
-    #[serde(borrow)]
-    request_trailers: Option<RawTrailers<'a>>,
-    #[serde(borrow)]
-    upstream: Option<RawUpstream<'a>>,
-    #[serde(borrow)]
-    response_headers: Option<RawHeaders<'a>>,
-    #[serde(borrow)]
-    response_body: Option<RawBody<'a>>,
-    #[serde(borrow)]
-    response_trailers: Option<RawTrailers<'a>>,
-    #[serde(borrow)]
-    close: Option<RawClose<'a>>,
+/// A line as it stands in the file: an event, or that it says not exactly one thing.
+///
+/// Read by hand: a derived reader would hold a place for each of the nine kinds and move them all about.
+#[derive(Debug)]
+pub(super) struct RawEvent<'a>(pub(super) Option<Event<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawEvent<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EventVisitor;
+        impl<'de> Visitor<'de> for EventVisitor {
+            type Value = RawEvent<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an event")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut time_ns, mut stream, mut kind, mut kinds) = (None, None, None, 0);
+                while let Some(name) = map.next_key::<EventField>()? {
+                    match name {
+                        EventField::T if time_ns.is_some() => {
+                            return Err(de::Error::duplicate_field("t"));
+                        }
+                        EventField::T => time_ns = Some(map.next_value()?),
+                        EventField::Stream if stream.is_some() => {
+                            return Err(de::Error::duplicate_field("stream"));
+                        }
+                        EventField::Stream => stream = Some(map.next_value()?),
+                        name => {
+                            kinds += 1;
+                            kind = Some(read_kind(name, &mut map)?);
+                        }
+                    }
+                }
+                let time_ns = time_ns.ok_or_else(|| de::Error::missing_field("t"))?;
+                let stream = stream.ok_or_else(|| de::Error::missing_field("stream"))?;
+                let kind = kind.filter(|_| kinds == 1);
+                Ok(RawEvent(kind.map(|kind| Event {
+                    time_ns,
+                    stream,
+                    kind,
+                })))
+            }
+        }
+        deserializer.deserialize_map(EventVisitor)
+    }
+}
+
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum EventField {
+    T,
+    Stream,
+    Open,
+    RequestHeaders,
+    RequestBody,
+    RequestTrailers,
+    Upstream,
+    ResponseHeaders,
+    ResponseBody,
+    ResponseTrailers,
+    Close,
+}
+
+fn read_kind<'de, A: MapAccess<'de>>(
+    name: EventField,
+    map: &mut A,
+) -> Result<EventKind<'de>, A::Error> {
+    Ok(match name {
+        EventField::T | EventField::Stream | EventField::Open => {
+            EventKind::Open(map.next_value::<RawOpen<'de>>()?.into())
+        }
+        EventField::RequestHeaders => {
+            EventKind::RequestHeaders(map.next_value::<RawHeaders<'de>>()?.into())
+        }
+        EventField::RequestBody => EventKind::RequestBody(map.next_value::<RawBody<'de>>()?.0),
+        EventField::RequestTrailers => {
+            EventKind::RequestTrailers(map.next_value::<RawTrailers<'de>>()?.into())
+        }
+        EventField::Upstream => EventKind::Upstream(map.next_value::<RawUpstream<'de>>()?.into()),
+        EventField::ResponseHeaders => {
+            EventKind::ResponseHeaders(map.next_value::<RawHeaders<'de>>()?.into())
+        }
+        EventField::ResponseBody => EventKind::ResponseBody(map.next_value::<RawBody<'de>>()?.0),
+        EventField::ResponseTrailers => {
+            EventKind::ResponseTrailers(map.next_value::<RawTrailers<'de>>()?.into())
+        }
+        EventField::Close => EventKind::Close(map.next_value::<RawClose<'de>>()?.into()),
+    })
 }
 
 /// The time and stream of a line, for merging several files without reading the rest.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct RawTime {
     pub(super) t: u64,
-}
-
-impl<'a> RawEvent<'a> {
-    /// Makes an event of the line; `None` unless it says exactly one thing.
-    pub(super) fn into_event(self) -> Option<Event<'a>> {
-        let kinds = [
-            self.open.map(|raw| EventKind::Open(raw.into())),
-            self.request_headers
-                .map(|raw| EventKind::RequestHeaders(raw.into())),
-            self.request_body.map(|raw| EventKind::RequestBody(raw.0)),
-            self.request_trailers
-                .map(|raw| EventKind::RequestTrailers(raw.into())),
-            self.upstream.map(|raw| EventKind::Upstream(raw.into())),
-            self.response_headers
-                .map(|raw| EventKind::ResponseHeaders(raw.into())),
-            self.response_body.map(|raw| EventKind::ResponseBody(raw.0)),
-            self.response_trailers
-                .map(|raw| EventKind::ResponseTrailers(raw.into())),
-            self.close.map(|raw| EventKind::Close(raw.into())),
-        ];
-        let mut kinds = kinds.into_iter().flatten();
-        let kind = kinds.next()?;
-        if kinds.next().is_some() {
-            return None;
-        }
-        Some(Event {
-            time_ns: self.t,
-            stream: self.stream,
-            kind,
-        })
-    }
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -19,7 +19,7 @@ use super::totals::Totals;
 use super::watch::CounterWatch;
 use super::world::{Known, Stream, World};
 use crate::recording::{
-    Close, CloseReason, Event, EventKind, Header, Headers, Open, RecordingReader, SessionKey,
+    Close, CloseReason, Event, EventKind, Header, Headers, Open, RecordingReader,
 };
 
 /// A replay under way.
@@ -103,10 +103,7 @@ impl Replay {
         if let Some(seen) = watching.take() {
             totals.add_traps(&seen.traps);
         }
-        let needs_headers = matches!(
-            options.session,
-            SessionKey::Cookie(_) | SessionKey::Header(_)
-        );
+        let needs_headers = options.session.needs_headers();
         let world = World {
             proxy,
             sessions: Sessions::new(options.session),
@@ -116,6 +113,7 @@ impl Replay {
             counters,
             detail: options.detail,
             endpoint_header: options.endpoint_header,
+            keeps_cookies: options.keeps_cookies,
             answers: options.answers,
         };
         let (workers, seed) = (options.workers.max(1), options.seed);
@@ -282,8 +280,8 @@ impl Replay {
                 stream.open = Some(open);
             }
         } else {
-            stream.session = self.world.sessions.of(&open, &Headers::default());
-            stream.exchange.session = stream.session as u64 + 1;
+            stream.client = self.world.sessions.of(&open, &Headers::default());
+            stream.exchange.session = stream.client.session as u64 + 1;
         }
         self.streams.insert(number, stream);
         Ok(())

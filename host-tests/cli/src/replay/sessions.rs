@@ -18,12 +18,29 @@ enum Name {
     Alone(u64),
 }
 
+/// A client.
+#[derive(Debug, Default)]
+struct Client {
+    jar: Jar,
+    /// Whether a cookie of the recording names it: the next one who is given such a cookie is somebody else.
+    is_named: bool,
+}
+
+/// A client, and how it was found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its number, from 0.
+    pub(super) session: usize,
+    /// Whether by a cookie of the recording.
+    by_cookie: bool,
+}
+
 /// All clients.
 #[derive(Debug)]
 pub(super) struct Sessions {
     key: SessionKey,
     numbers: HashMap<Name, usize>,
-    jars: Vec<Jar>,
+    clients: Vec<Client>,
     alone: u64,
 }
 
@@ -32,18 +49,23 @@ impl Sessions {
         Self {
             key,
             numbers: HashMap::new(),
-            jars: Vec::new(),
+            clients: Vec::new(),
             alone: 0,
         }
     }
 
     /// Returns how many there are.
     pub(super) const fn len(&self) -> usize {
-        self.jars.len()
+        self.clients.len()
     }
 
     /// Finds the client of a stream; clients are numbered from 0 in the order in which they appear.
-    pub(super) fn of(&mut self, open: &Open<'_>, headers: &Headers<'_>) -> usize {
+    pub(super) fn of(&mut self, open: &Open<'_>, headers: &Headers<'_>) -> Found {
+        let by_cookie = self
+            .key
+            .cookies()
+            .iter()
+            .any(|name| cookie(headers, name).is_some());
         let name = self
             .key
             .of(open, headers)
@@ -53,39 +75,68 @@ impl Sessions {
                 self.alone += 1;
                 Name::Alone(self.alone)
             });
-        let next = self.jars.len();
-        let number = *self.numbers.entry(name).or_insert(next);
-        if number == next {
-            self.jars.push(Jar::default());
+        let next = self.clients.len();
+        let session = *self.numbers.entry(name).or_insert(next);
+        if session == next {
+            self.clients.push(Client {
+                is_named: by_cookie,
+                ..Client::default()
+            });
         }
-        number
+        Found { session, by_cookie }
     }
 
     /// Takes note of a recorded response: with it the client may have got the cookie that names it from then on.
-    pub(super) fn answered(&mut self, session: usize, headers: &Headers<'_>) {
-        let SessionKey::Cookie(name) = &self.key else {
+    pub(super) fn answered(&mut self, found: Found, headers: &Headers<'_>) {
+        if !self.key.needs_headers() {
             return;
-        };
+        }
+        let names: Vec<String> = self.key.cookies().into_iter().map(str::to_owned).collect();
         for (key, value) in &headers.fields {
-            if key.as_ref() == b"set-cookie" {
-                // The first pair of a `set-cookie` is written as in a `cookie`.
-                let pair = value.split(|&byte| byte == b';').next().unwrap_or_default();
-                let pair = Headers {
-                    fields: vec![(b"cookie".as_slice().into(), pair.into())],
-                    end_stream: true,
-                    ..Headers::default()
-                };
+            if key.as_ref() != b"set-cookie" {
+                continue;
+            }
+            // The first pair of a `set-cookie` is written as in a `cookie`.
+            let pair = value.split(|&byte| byte == b';').next().unwrap_or_default();
+            let pair = Headers {
+                fields: vec![(b"cookie".as_slice().into(), pair.into())],
+                ..Headers::default()
+            };
+            for name in &names {
                 if let Some(value) = cookie(&pair, name) {
-                    let key = Name::Key(String::from_utf8_lossy(value).into_owned());
-                    self.numbers.entry(key).or_insert(session);
+                    self.name(found, String::from_utf8_lossy(value).into_owned());
                 }
             }
         }
     }
 
+    fn name(&mut self, found: Found, value: String) {
+        let name = Name::Key(value);
+        if self.numbers.contains_key(&name) {
+            return;
+        }
+        let next = self.clients.len();
+        let session = match self.clients.get_mut(found.session) {
+            // Several clients behind one address are one until each has its cookie.
+            Some(client) if client.is_named && !found.by_cookie => {
+                self.clients.push(Client {
+                    is_named: true,
+                    ..Client::default()
+                });
+                next
+            }
+            Some(client) => {
+                client.is_named = true;
+                found.session
+            }
+            None => return,
+        };
+        self.numbers.insert(name, session);
+    }
+
     /// Returns the cookies of a client.
     pub(super) fn jar(&mut self, session: usize) -> Option<&mut Jar> {
-        self.jars.get_mut(session)
+        self.clients.get_mut(session).map(|client| &mut client.jar)
     }
 }
 
@@ -120,7 +171,7 @@ mod tests {
             open(None, None),
         ]
         .iter()
-        .map(|open| sessions.of(open, &none))
+        .map(|open| sessions.of(open, &none).session)
         .collect();
         assert_eq!(numbers, [0, 1, 1, 0, 2, 3]);
     }
@@ -134,10 +185,33 @@ mod tests {
         };
         let first = sessions.of(&open(1), &Headers::default());
         sessions.answered(first, &headers("set-cookie", "sid=x7; Path=/"));
+        let again = sessions.of(&open(2), &headers("cookie", "a=b; sid=x7"));
+        assert_eq!(again.session, first.session);
+        // The application gives it another one.
+        sessions.answered(again, &headers("set-cookie", "sid=x9; Path=/"));
         assert_eq!(
-            sessions.of(&open(2), &headers("cookie", "a=b; sid=x7")),
-            first
+            sessions.of(&open(4), &headers("cookie", "sid=x9")).session,
+            first.session
         );
-        assert_ne!(sessions.of(&open(3), &headers("cookie", "sid=x8")), first);
+        assert_ne!(
+            sessions.of(&open(3), &headers("cookie", "sid=x8")).session,
+            first.session
+        );
+    }
+
+    #[test]
+    fn clients_behind_one_address_part_when_each_has_its_cookie() {
+        let mut sessions = Sessions::new("cookie:sid,source-ip".parse().unwrap());
+        let open = Open {
+            source: Some("10.0.0.1:5".into()),
+            ..Open::default()
+        };
+        let both = sessions.of(&open, &Headers::default());
+        sessions.answered(both, &headers("set-cookie", "sid=ann"));
+        sessions.answered(both, &headers("set-cookie", "sid=bob"));
+        let ann = sessions.of(&open, &headers("cookie", "sid=ann"));
+        let bob = sessions.of(&open, &headers("cookie", "sid=bob"));
+        assert_eq!(ann.session, both.session);
+        assert_ne!(bob.session, ann.session);
     }
 }

@@ -1,6 +1,6 @@
 //! What sticky-session did for the sessions of a recording, told for people who see it for the first time.
 //!
-//! Model: a session's home is the endpoint that its cookie names. Of the requests that came back with the cookie,
+//! Model: a session's home is the endpoint that its cookie names when it first comes back. Of the requests that came back with the cookie,
 //! those that the recorded proxy served elsewhere lost their session; those that the plugin let go elsewhere would.
 
 use std::collections::BTreeMap;
@@ -42,9 +42,26 @@ pub struct SessionStory {
     #[serde(skip)]
     recorded: Vec<String>,
     #[serde(skip)]
-    returned: Vec<(Option<String>, Option<String>)>,
+    given: Vec<Given>,
     #[serde(skip)]
-    pinned_at_ns: u64,
+    returned: Vec<Returned>,
+}
+
+/// A cookie that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Given {
+    opened_ns: u64,
+    request: String,
+    endpoint: Option<String>,
+}
+
+/// A request that came back with a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Returned {
+    opened_ns: u64,
+    asked: Option<String>,
+    recorded: Option<String>,
+    served: Option<String>,
 }
 
 /// All sessions of a recording.
@@ -83,7 +100,10 @@ impl Story {
         let index = usize::try_from(exchange.session.saturating_sub(1)).unwrap_or(usize::MAX);
         while self.sessions.len() <= index && self.sessions.len() < usize::MAX {
             let session = self.sessions.len() as u64 + 1;
-            self.sessions.push(SessionStory { session, ..SessionStory::default() });
+            self.sessions.push(SessionStory {
+                session,
+                ..SessionStory::default()
+            });
         }
         if let Some(session) = self.sessions.get_mut(index) {
             session.add(exchange);
@@ -130,9 +150,12 @@ impl SessionStory {
         for (reason, by) in reasons(&exchange.request, REQUESTS) {
             if reason == "pinned" {
                 self.accepted += by;
-                self.returned.push((exchange.recorded_upstream.clone(), exchange.upstream.clone()));
-                // A session that comes with its cookie is pinned from before the recording.
-                self.pin(exchange, exchange.asked.as_ref());
+                self.returned.push(Returned {
+                    opened_ns: exchange.opened_ns,
+                    asked: exchange.asked.clone(),
+                    recorded: exchange.recorded_upstream.clone(),
+                    served: exchange.upstream.clone(),
+                });
             } else if let Some(why) = reason.strip_prefix("refused_") {
                 *self.refused.entry(why.to_owned()).or_default() += by;
             }
@@ -140,36 +163,47 @@ impl SessionStory {
         for (reason, by) in reasons(&exchange.response, RESPONSES) {
             if matches!(reason, "issued" | "re_pinned") {
                 self.issued += by;
-                self.pin(exchange, exchange.upstream.as_ref());
+                self.given.push(Given {
+                    opened_ns: exchange.opened_ns,
+                    request: format!("{} {}", exchange.method, exchange.path),
+                    endpoint: exchange.upstream.clone(),
+                });
             }
-        }
-    }
-
-    /// Notes the endpoint of the earliest exchange that pins the session: long ones are told of last.
-    fn pin(&mut self, exchange: &Exchange, endpoint: Option<&String>) {
-        let Some(endpoint) = endpoint else { return };
-        if self.pinned_to.is_none() || exchange.opened_ns < self.pinned_at_ns {
-            self.pinned_to = Some(endpoint.clone());
-            self.pinned_by = Some(format!("{} {}", exchange.method, exchange.path));
-            self.pinned_at_ns = exchange.opened_ns;
         }
     }
 
     fn finish(&mut self) {
         self.endpoints_in_recording = self.recorded.len() as u64;
-        let Some(home) = &self.pinned_to else { return };
-        let elsewhere = |endpoint: &Option<String>| endpoint.as_ref().is_some_and(|endpoint| endpoint != home);
-        let count = |moved: &dyn Fn(&(Option<String>, Option<String>)) -> bool| {
-            self.returned.iter().filter(|one| moved(one)).count() as u64
+        // Exchanges are told of when they end, the long ones last.
+        self.given.sort_by_key(|given| given.opened_ns);
+        self.returned.sort_by_key(|returned| returned.opened_ns);
+        let named = self
+            .returned
+            .iter()
+            .find_map(|returned| returned.asked.as_ref());
+        let home = named
+            .or_else(|| self.given.iter().find_map(|given| given.endpoint.as_ref()))
+            .cloned();
+        let by = self.given.iter().find(|given| given.endpoint == home);
+        self.pinned_by = by.map(|given| given.request.clone());
+        let elsewhere = |endpoint: &Option<String>| endpoint.is_some() && *endpoint != home;
+        let count = |moved: &dyn Fn(&Returned) -> bool| {
+            self.returned
+                .iter()
+                .filter(|returned| moved(returned))
+                .count() as u64
         };
-        self.moved_in_recording = count(&|(recorded, _)| elsewhere(recorded));
-        self.moved = count(&|(_, served)| elsewhere(served));
+        self.moved_in_recording = count(&|returned| elsewhere(&returned.recorded));
+        self.moved = count(&|returned| elsewhere(&returned.served));
+        self.pinned_to = home;
     }
 }
 
 /// Returns what sticky-session counted about one side.
 fn reasons<'a>(side: &'a Side, prefix: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
-    side.reasons.iter().filter_map(move |reason| Some((reason.metric.strip_prefix(prefix)?, reason.by)))
+    side.reasons
+        .iter()
+        .filter_map(move |reason| Some((reason.metric.strip_prefix(prefix)?, reason.by)))
 }
 
 #[cfg(test)]
@@ -177,9 +211,18 @@ mod tests {
     use super::*;
     use crate::replay::Reason;
 
-    fn exchange(opened_ns: u64, request: &str, response: &str, recorded: &str, served: &str) -> Exchange {
+    fn exchange(
+        opened_ns: u64,
+        request: &str,
+        response: &str,
+        recorded: &str,
+        served: &str,
+    ) -> Exchange {
         let side = |prefix: &str, reason: &str| Side {
-            reasons: vec![Reason { metric: format!("{prefix}{reason}"), by: 1 }],
+            reasons: vec![Reason {
+                metric: format!("{prefix}{reason}"),
+                by: 1,
+            }],
             ..Side::default()
         };
         Exchange {

@@ -13,7 +13,7 @@ use super::exchange::{CallOut, Change, Exchange, LocalReply};
 use super::flags;
 use super::observe::Watching;
 use super::options::{Answers, Detail};
-use super::sessions::Sessions;
+use super::sessions::{Found, Sessions};
 use super::totals::Totals;
 use super::watch::CounterWatch;
 use crate::recording::{self, Body, Event, EventKind, Headers, Open, Trailers, Upstream};
@@ -28,8 +28,8 @@ pub(super) struct Stream {
     pub(super) exchange: Exchange,
     /// Kept until the request headers name the client, when they are needed for that.
     pub(super) open: Option<Open<'static>>,
-    /// Client, from 0.
-    pub(super) session: usize,
+    /// Its client.
+    pub(super) client: Found,
     pub(super) cluster: String,
     request: Direction,
     response: Direction,
@@ -64,7 +64,7 @@ impl Stream {
             id,
             exchange,
             open: None,
-            session: 0,
+            client: Found::default(),
             cluster,
             request: Direction::default(),
             response: Direction::default(),
@@ -86,6 +86,7 @@ pub(super) struct World {
     pub(super) counters: CounterWatch,
     pub(super) detail: Detail,
     pub(super) endpoint_header: String,
+    pub(super) keeps_cookies: bool,
     pub(super) answers: Option<Answers>,
 }
 
@@ -135,7 +136,7 @@ impl World {
             }
             EventKind::Upstream(upstream) => self.upstream(stream, &upstream),
             EventKind::ResponseHeaders(headers) => {
-                self.sessions.answered(stream.session, &headers);
+                self.sessions.answered(stream.client, &headers);
                 stream.is_upgraded = headers.value(":status") == Some(b"101");
                 stream.response.has_ended = headers.end_stream;
                 if let Some(details) = &headers.details {
@@ -250,8 +251,8 @@ impl World {
     ) -> Result<(), InputError> {
         self.totals.requests += 1;
         if let Some(open) = stream.open.take() {
-            stream.session = self.sessions.of(&open, headers);
-            stream.exchange.session = stream.session as u64 + 1;
+            stream.client = self.sessions.of(&open, headers);
+            stream.exchange.session = stream.client.session as u64 + 1;
         }
         {
             let text = |name| {
@@ -265,7 +266,11 @@ impl World {
             .iter()
             .map(|(name, value)| (name, value))
             .collect();
-        if let Some(jar) = self.sessions.jar(stream.session) {
+        let jar = self
+            .sessions
+            .jar(stream.client.session)
+            .filter(|_| self.keeps_cookies);
+        if let Some(jar) = jar {
             jar.add_to(&mut before, now_ns);
         }
         stream.request.before = before.clone();
@@ -421,7 +426,7 @@ impl World {
 
     fn keep_cookie(&mut self, stream: &Stream, header: &[u8]) {
         let now_ns = self.proxy.now_ns();
-        if let Some(jar) = self.sessions.jar(stream.session) {
+        if let Some(jar) = self.sessions.jar(stream.client.session) {
             jar.set(header, stream.exchange.path.as_bytes(), now_ns);
         }
     }
