@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ use tidegate_e2e::clients::http::{Client, Request};
 use tidegate_e2e::envoy::Envoy;
 use tidegate_e2e::recordings::{application, files, plan, run};
 use tidegate_e2e::upstream::{Received, Upstream};
-use tidegate_e2e::{sticky, wait};
+use tidegate_e2e::{paths, sticky, wait};
 use tidegate_host::{Engine, EngineOptions, Module, PluginConfig};
 
 /// What one exchange came to.
@@ -97,10 +98,14 @@ async fn traffic(configuration: &Value) -> Result<(Envoy, Vec<Received>)> {
     Ok((envoy, received))
 }
 
+/// The files of a run, as the committed recordings name them.
+const LOG: &str = "access-log.jsonl";
+const TRACES: &str = "tap-buffered.json";
+
 /// Reads from Envoy's own files what the plugin decided there.
-fn decided_by_envoy(envoy: &Envoy) -> Result<Decisions> {
+fn decided_by_envoy(folder: &Path) -> Result<Decisions> {
     let mut decisions = Decisions::new();
-    for entry in files::values(&envoy.folder().join("access.log"))? {
+    for entry in files::values(&folder.join(LOG))? {
         let id = entry["request_id"]
             .as_str()
             .context("a log line without a request id")?
@@ -116,7 +121,7 @@ fn decided_by_envoy(envoy: &Envoy) -> Result<Decisions> {
             },
         );
     }
-    for value in files::values(&envoy.folder().join("joined.json"))? {
+    for value in files::values(&folder.join(TRACES))? {
         let trace = &value["http_buffered_trace"];
         let header = tidegate_e2e::recordings::census::header;
         let id =
@@ -137,14 +142,14 @@ fn decided_by_envoy(envoy: &Envoy) -> Result<Decisions> {
 }
 
 /// Replays the recording in the runner and returns what the plugin decided there.
-fn decided_by_the_runner(envoy: &Envoy, configuration: &Value, keys: &str) -> Result<Decisions> {
-    let recording = envoy.folder().join("joined.json");
+fn decided_by_the_runner(folder: &Path, configuration: &Value, keys: &str) -> Result<Decisions> {
+    let recording = folder.join(TRACES);
     let options = ReadOptions {
         clusters: vec![ClusterRule {
             prefix: String::new(),
             name: sticky::CLUSTER.to_owned(),
         }],
-        access_logs: vec![envoy.folder().join("access.log")],
+        access_logs: vec![folder.join(LOG)],
         ..ReadOptions::default()
     };
     let mut ids = BTreeMap::new();
@@ -225,22 +230,9 @@ fn differences(real: &Decisions, replayed: &Decisions) -> Vec<String> {
     lines
 }
 
-#[tokio::test]
-async fn the_runner_pins_the_same_sessions_to_the_same_endpoints_as_the_real_envoy() -> Result<()> {
-    let mut bootstrap = sticky::bootstrap(&[])?;
-    let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
-    configuration["reason_header"] = json!(true);
-    let (envoy, received) = traffic(&configuration).await?;
-    let log = std::fs::read_to_string(envoy.folder().join("access.log"))?;
-    let joined = files::join_taps(
-        &envoy.folder().join("tap-buffered"),
-        &files::start_times(&log)?,
-    )?;
-    std::fs::write(envoy.folder().join("joined.json"), joined)?;
-
-    let real = decided_by_envoy(&envoy)?;
-    let replayed = decided_by_the_runner(&envoy, &configuration, sticky::TRIAL_KEYS)?;
-    let found = differences(&real, &replayed);
+#[track_caller]
+fn assert_same(real: &Decisions, replayed: &Decisions) {
+    let found = differences(real, replayed);
     assert!(
         found.is_empty(),
         "{} of {} exchanges differ:\n{}",
@@ -249,6 +241,40 @@ async fn the_runner_pins_the_same_sessions_to_the_same_endpoints_as_the_real_env
         found.join("\n")
     );
     assert_eq!(real.len(), replayed.len());
+}
+
+#[test]
+fn the_committed_recording_replays_to_what_envoy_decided_when_it_was_made() -> Result<()> {
+    let folder = paths::recordings().join("sticky-session");
+    let configuration = std::fs::read_to_string(folder.join("trial-config.json"))?;
+    let real = decided_by_envoy(&folder)?;
+    let replayed = decided_by_the_runner(&folder, &serde_json::from_str(&configuration)?, "")?;
+    assert_same(&real, &replayed);
+    let pinned = replayed
+        .values()
+        .filter(|decided| decided.request == "pinned");
+    assert!(pinned.count() >= 100, "{replayed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_runner_pins_the_same_sessions_to_the_same_endpoints_as_the_real_envoy() -> Result<()> {
+    let mut bootstrap = sticky::bootstrap(&[])?;
+    let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
+    configuration["reason_header"] = json!(true);
+    let (envoy, received) = traffic(&configuration).await?;
+    let folder = tempfile::tempdir()?;
+    let log = std::fs::read_to_string(envoy.folder().join("access.log"))?;
+    let joined = files::join_taps(
+        &envoy.folder().join("tap-buffered"),
+        &files::start_times(&log)?,
+    )?;
+    std::fs::write(folder.path().join(LOG), log)?;
+    std::fs::write(folder.path().join(TRACES), joined)?;
+
+    let real = decided_by_envoy(folder.path())?;
+    let replayed = decided_by_the_runner(folder.path(), &configuration, sticky::TRIAL_KEYS)?;
+    assert_same(&real, &replayed);
 
     // What the endpoints saw, which neither Envoy's log nor the recording can have made up.
     for request in &received {
@@ -299,7 +325,7 @@ async fn the_runner_pins_the_same_sessions_to_the_same_endpoints_as_the_real_env
 
     // With another key the runner pins nobody, and the comparison says so.
     let other = decided_by_the_runner(
-        &envoy,
+        folder.path(),
         &configuration,
         "1:YW5vdGhlciBvcGVyYXRvcidzIHNlY3JldCAzMiBCISE=",
     )?;
