@@ -34,12 +34,12 @@ mod set_cookie;
 pub use clusters::{Cluster, Match, Matcher};
 pub use config::{Config, KeySource};
 pub use cookie::{
-    Binding, COOKIE_VERSION, MAX_INSTANCE_BYTES, MAX_VALUE_BYTES, OpenError, Session, SessionCookie,
+    Address, Binding, COOKIE_VERSION, MAX_INSTANCE_BYTES, MAX_VALUE_BYTES, OpenError, Session,
+    SessionCookie,
 };
 pub use decision::{
     CLOCK_SKEW_SECONDS, DRAWS, IDLE_RENEWAL_SHARE, Membership, Policy, RequestDecision,
-    RequestReason, ResponseDecision, ResponseFacts, ResponseReason, ServedBy, WhenUnreachable,
-    Write,
+    RequestReason, ResponseDecision, ResponseReason, ServedBy, WhenUnreachable, Write,
 };
 pub use header::{MAX_HEADER_BYTES, Presented, present};
 pub use keys::{KeyRing, KeyRingError, MAX_KEYS};

@@ -13,12 +13,11 @@ HEAD = bytes([VERSION, KEY_ID])
 DATA = b"tidegate session cookie" + HEAD + struct.pack(">Q", len(CLUSTER)) + CLUSTER + COOKIE_NAME
 
 
-def value(address: bytes, port: int, instance: bytes) -> str:
-    family = {4: 4, 16: 6}[len(address)]
+def value(address: bytes, instance: bytes) -> str:
     text = struct.pack(">QQ", 1_700_000_000, 1_700_000_600) + bytes(range(1, 9))
-    text += bytes([family]) + address + struct.pack(">H", port) + instance
+    text += bytes([len(address)]) + address + instance
     return base64.urlsafe_b64encode(HEAD + NONCE + seal(text, DATA, NONCE, KEY)).rstrip(b"=").decode()
 
 
-print(value(bytes([10, 0, 0, 9]), 8080, b""))
-print(value(bytes.fromhex("20010db8000000000000000000000001"), 443, b"pod-1"))
+print(value(b"10.0.0.9:8080", b""))
+print(value(b"[2001:db8::1]:443", b"pod-1"))

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use tidegate_policy::{
     affinity::{
-        Binding, KeyRing, KeyRingError, MAX_INSTANCE_BYTES, MAX_VALUE_BYTES, OpenError, Session,
-        SessionCookie,
+        Address, Binding, KeyRing, KeyRingError, MAX_INSTANCE_BYTES, MAX_VALUE_BYTES, OpenError,
+        Session, SessionCookie,
     },
     units::WallTime,
 };
@@ -37,7 +37,7 @@ fn session(address: &str, instance: &str) -> Session {
         issued: WallTime::from_seconds(1_700_000_000),
         last_seen: WallTime::from_seconds(1_700_000_600),
         nonce: [1, 2, 3, 4, 5, 6, 7, 8],
-        address: address.parse().unwrap(),
+        address: Address::parse(address.as_bytes()).unwrap(),
         instance: instance.as_bytes().to_vec(),
     }
 }
@@ -51,13 +51,13 @@ fn value_is_what_another_implementation_seals() {
     let cases = [
         (
             session("10.0.0.9:8080", ""),
-            "AQdkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ent8c_mwmn14gocwnT_DPE6RWrlRdeEqzbiIX2SnIkHouJCn-5_eZtx0\
-             fiw2mXEB0Q",
+            "AQdkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ent8c_mwmn14gocwnT_DPE6RWrlRdeEqzbiBZFSJG3BIPpI8e04U\
+             hhvFQJpKLgiwJEV-XaSRlhY",
         ),
         (
             session("[2001:db8::1]:443", "pod-1"),
-            "AQdkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ent8c_mwmn14gocwnT_DPE6RWrlRdeEqzbiKdWWqk154EKsGQ34stvfH\
-             6wfebDsyJWDzbrNjX5ZOOaxIyH7leSks",
+            "AQdkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ent8c_mwmn14gocwnT_DPE6RWrlRdeEqzbidDlaXG29CdMk-eUQd\
+             683z3jUVczB7OeLqMa40MT8Mgrfi8jx8ruM",
         ),
     ];
     for (session, value) in cases {
@@ -72,10 +72,11 @@ fn value_is_what_another_implementation_seals() {
 
 #[test]
 fn longest_value_is_within_its_bound() {
-    let longest = session("[2001:db8::1]:443", &"x".repeat(MAX_INSTANCE_BYTES));
+    let address = "[1111:1111:1111:1111:1111:1111:255.255.255.255]:65535";
+    let longest = session(address, &"x".repeat(MAX_INSTANCE_BYTES));
     let keys = ring(&[(0, KEY_A)]);
     let value = SessionCookie::seal(&longest, &keys, ECHO, [0; 24]).unwrap();
-    assert_eq!(value.len(), 178);
+    assert_eq!(value.len(), 224);
     assert!(value.len() <= MAX_VALUE_BYTES);
     let too_long = session("10.0.0.1:1", &"x".repeat(MAX_INSTANCE_BYTES + 1));
     assert_eq!(SessionCookie::seal(&too_long, &keys, ECHO, [0; 24]), None);
@@ -133,7 +134,7 @@ fn value_that_is_no_cookie_is_refused_by_what_is_wrong_first() {
         ("=".into(), OpenError::Malformed),
         (value[..34].into(), OpenError::Malformed),
         (value[..56].into(), OpenError::Unauthentic),
-        (value[..value.len() - 2].into(), OpenError::Unauthentic),
+        (value[..value.len() - 4].into(), OpenError::Unauthentic),
         (format!("{value}AAAA"), OpenError::Unauthentic),
         (format!("{value}="), OpenError::Malformed),
         (format!("\"{value}\""), OpenError::Malformed),
@@ -208,6 +209,24 @@ fn nothing_secret_is_in_any_debug_output() {
     assert_eq!(format!("{session:?}"), "Session([redacted])");
 }
 
+#[test]
+fn address_without_an_ip_and_a_port_is_none() {
+    for text in ["10.0.0.1:80", "[::1]:80", "[::ffff:10.0.0.1]:1"] {
+        assert_eq!(Address::parse(text.as_bytes()).unwrap().as_str(), text);
+    }
+    for text in [
+        "",
+        "10.0.0.1",
+        "localhost:80",
+        "/run/socket",
+        "10.0.0.1:80,10.0.0.2:80",
+        "::1:80",
+    ] {
+        assert_eq!(Address::parse(text.as_bytes()), None, "{text}");
+    }
+    assert_eq!(Address::parse(b"\xff"), None);
+}
+
 prop_compose! {
     fn any_session()(
         (issued, last_seen) in (0..1_u64 << 34, 0..1_u64 << 34),
@@ -219,7 +238,7 @@ prop_compose! {
             issued: WallTime::from_seconds(issued),
             last_seen: WallTime::from_seconds(last_seen),
             nonce,
-            address: SocketAddr::new(ip, port),
+            address: Address::parse(SocketAddr::new(ip, port).to_string().as_bytes()).unwrap(),
             instance,
         }
     }

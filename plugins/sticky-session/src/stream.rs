@@ -1,11 +1,9 @@
 //! One request and its response.
 
-use std::net::SocketAddr;
-
 use tidegate_policy::{
     affinity::{
-        Binding, Match, Membership, RequestDecision, RequestReason, ResponseFacts, ResponseReason,
-        ServedBy, present,
+        Binding, Match, Membership, RequestDecision, RequestReason, ResponseReason, ServedBy,
+        present,
     },
     hygiene,
 };
@@ -30,6 +28,8 @@ pub struct StickyStream {
     pinning: Option<Pinning>,
     /// Is what was decided about the request.
     request: Option<RequestReason>,
+    /// Says that somebody reads debug lines; asked once per stream, because it is a host call.
+    is_debugged: bool,
 }
 
 /// Is a request to a cluster whose sessions are kept.
@@ -47,7 +47,8 @@ impl Stream<StickySession> for StickyStream {
         if let Some(metrics) = &plugin.metrics {
             metrics.count_request(reason);
         }
-        debug(|| format!("request: {}", reason.as_str()));
+        self.is_debugged = log::is_enabled(Level::Debug).unwrap_or(false);
+        self.debug("request", reason.as_str());
         Action::Continue
     }
 
@@ -57,7 +58,7 @@ impl Stream<StickySession> for StickyStream {
             if let Some(metrics) = &plugin.metrics {
                 metrics.count_response(reason);
             }
-            debug(|| format!("response: {}", reason.as_str()));
+            self.debug("response", reason.as_str());
             reason
         });
         if plugin.config.has_reason_header() {
@@ -84,7 +85,7 @@ impl StickyStream {
         let decision = decide(plugin, &headers, &cluster, &rule)?;
         if let Some(endpoint) = decision.endpoint() {
             let name = plugin.config.endpoint_header();
-            Map::RequestHeaders.set(name, endpoint.to_string().as_bytes())?;
+            Map::RequestHeaders.set(name, endpoint.as_str().as_bytes())?;
         }
         let reason = decision.reason;
         let https = headers.values(":scheme").next() == Some(b"https");
@@ -108,12 +109,19 @@ impl StickyStream {
         }
         Map::ResponseHeaders.set(REASON_HEADER, text.as_bytes())
     }
+
+    /// Writes a line about a decision where somebody reads it.
+    fn debug(&self, kind: &str, reason: &str) {
+        if self.is_debugged {
+            log::write(Level::Debug, &format!("{kind}: {reason}"));
+        }
+    }
 }
 
 impl Pinning {
     /// Decides about the response and writes the cookie.
     fn answer(&self, plugin: &StickySession) -> Result<ResponseReason, HostError> {
-        // The configuration cannot have changed in between: it belongs to this context.
+        // A configuration that came in between may have dropped the rule.
         let Some(Match {
             policy,
             cookie_name,
@@ -121,14 +129,15 @@ impl Pinning {
         else {
             return Ok(ResponseReason::HostError);
         };
-        let facts = ResponseFacts {
-            status: status()?,
-            served_by: served_by()?,
+        let address = property::UPSTREAM_ADDRESS.read()?.unwrap_or_default();
+        let served_by = if address.is_empty() {
+            ServedBy::Nobody
+        } else {
+            ServedBy::Endpoint(&address)
         };
-        let mut decision = policy.on_response(&self.decision, facts);
+        let mut decision = policy.on_response(&self.decision, served_by, status)?;
         if decision.write.is_some() && !is_via_upstream()? {
-            let served_by = ServedBy::Nobody;
-            decision = policy.on_response(&self.decision, ResponseFacts { served_by, ..facts });
+            decision = policy.on_response(&self.decision, ServedBy::Nobody, status)?;
         }
         if let Some(write) = &decision.write {
             let binding = Binding {
@@ -146,8 +155,8 @@ impl Pinning {
     }
 }
 
-/// Decides about a request to a cluster whose sessions are kept. The clock is read only where there
-/// is a cookie whose age matters.
+/// Decides about a request to a cluster whose sessions are kept. The clock is read only where there is
+/// a cookie whose age matters.
 fn decide(
     plugin: &StickySession,
     headers: &Pairs,
@@ -189,28 +198,9 @@ fn status() -> Result<u16, HostError> {
         .unwrap_or(0))
 }
 
-/// Asks who served.
-fn served_by() -> Result<ServedBy, HostError> {
-    let address = property::UPSTREAM_ADDRESS.read()?.unwrap_or_default();
-    if address.is_empty() {
-        return Ok(ServedBy::Nobody);
-    }
-    let address = str::from_utf8(&address)
-        .ok()
-        .and_then(|text| text.parse::<SocketAddr>().ok());
-    Ok(address.map_or(ServedBy::Unaddressable, ServedBy::Endpoint))
-}
-
-/// Says whether the response is an endpoint's: the proxy's own answer after an attempt that failed
-/// has an address as well. A host that does not tell is believed.
+/// Says whether the response is an endpoint's: the proxy's own answer after an attempt that failed has
+/// an address as well. A host that does not tell is believed.
 fn is_via_upstream() -> Result<bool, HostError> {
     let details = property::RESPONSE_CODE_DETAILS.read()?;
     Ok(details.is_none_or(|details| details.is_empty() || details == VIA_UPSTREAM))
-}
-
-/// Writes a line about one request where somebody wants it.
-fn debug(line: impl FnOnce() -> String) {
-    if log::is_enabled(Level::Debug).unwrap_or(false) {
-        log::write(Level::Debug, &line());
-    }
 }

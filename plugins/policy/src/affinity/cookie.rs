@@ -1,10 +1,7 @@
 //! The cookie's bytes: sealed on the way out, opened on the way in.
 
 use alloc::{string::String, vec::Vec};
-use core::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use core::{fmt, net::SocketAddr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{AeadInOut, Tag, XNonce};
@@ -17,12 +14,15 @@ pub const COOKIE_VERSION: u8 = 1;
 
 /// Is the longest cookie value that is looked into, in bytes.
 ///
-/// The longest that this version writes has 178; a larger bound would let a client buy decoding
+/// The longest that this version writes has 224; a larger bound would let a client buy decoding
 /// work with its headers, a smaller one would refuse our own.
 pub const MAX_VALUE_BYTES: usize = 256;
 
 /// Is the longest name of an instance, in bytes: a pod's UID has 36.
 pub const MAX_INSTANCE_BYTES: usize = 48;
+
+/// Is the longest address, in bytes: IPv6 with an embedded IPv4 address, brackets and a port.
+const MAX_ADDRESS_BYTES: usize = 53;
 
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
@@ -44,10 +44,38 @@ pub struct Session {
     /// Tells this session from all others; chosen at random when it began.
     pub nonce: [u8; 8],
     /// Is the endpoint's address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Names the process behind the address, so that a re-used address is not taken for it. At most
     /// [`MAX_INSTANCE_BYTES`]; empty means unknown.
     pub instance: Vec<u8>,
+}
+
+/// Is an endpoint's address as the proxy writes it: `10.0.0.1:80`, `[2001:db8::1]:80`.
+///
+/// It stays text, because `override_host` compares it as text. `Debug` shows none of it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Address(String);
+
+impl Address {
+    /// Takes an address that has an IP and a port; `None` for anything else, such as a Unix socket.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?;
+        text.parse::<SocketAddr>().ok()?;
+        (text.len() <= MAX_ADDRESS_BYTES).then(|| Self(String::from(text)))
+    }
+
+    /// Is the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Address([redacted])")
+    }
 }
 
 /// Says why a cookie's value was refused.
@@ -166,7 +194,7 @@ fn associated_data(key_id: u8, binding: Binding<'_>) -> Vec<u8> {
 }
 
 impl Session {
-    /// Appends the plaintext: issued, last seen, nonce, address (4 or 6, bytes, port), instance.
+    /// Appends the plaintext: issued, last seen, nonce, length of the address, address, instance.
     fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
         if self.instance.len() > MAX_INSTANCE_BYTES {
             return None;
@@ -174,17 +202,8 @@ impl Session {
         out.extend_from_slice(&self.issued.as_seconds().to_be_bytes());
         out.extend_from_slice(&self.last_seen.as_seconds().to_be_bytes());
         out.extend_from_slice(&self.nonce);
-        match self.address.ip() {
-            IpAddr::V4(ip) => {
-                out.push(4);
-                out.extend_from_slice(&ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                out.push(6);
-                out.extend_from_slice(&ip.octets());
-            }
-        }
-        out.extend_from_slice(&self.address.port().to_be_bytes());
+        out.push(u8::try_from(self.address.0.len()).ok()?);
+        out.extend_from_slice(self.address.0.as_bytes());
         out.extend_from_slice(&self.instance);
         Some(())
     }
@@ -194,19 +213,8 @@ impl Session {
         let (issued, rest) = text.split_first_chunk::<8>()?;
         let (last_seen, rest) = rest.split_first_chunk::<8>()?;
         let (nonce, rest) = rest.split_first_chunk::<8>()?;
-        let (family, rest) = rest.split_first()?;
-        let (ip, rest) = match family {
-            4 => {
-                let (octets, rest) = rest.split_first_chunk::<4>()?;
-                (IpAddr::V4(Ipv4Addr::from(*octets)), rest)
-            }
-            6 => {
-                let (octets, rest) = rest.split_first_chunk::<16>()?;
-                (IpAddr::V6(Ipv6Addr::from(*octets)), rest)
-            }
-            _ => return None,
-        };
-        let (port, instance) = rest.split_first_chunk::<2>()?;
+        let (length, rest) = rest.split_first()?;
+        let (address, instance) = rest.split_at_checked(usize::from(*length))?;
         if instance.len() > MAX_INSTANCE_BYTES {
             return None;
         }
@@ -214,7 +222,8 @@ impl Session {
             issued: WallTime::from_seconds(u64::from_be_bytes(*issued)),
             last_seen: WallTime::from_seconds(u64::from_be_bytes(*last_seen)),
             nonce: *nonce,
-            address: SocketAddr::new(ip, u16::from_be_bytes(*port)),
+            // It was checked before it was sealed.
+            address: Address(String::from(str::from_utf8(address).ok()?)),
             instance: instance.to_vec(),
         })
     }

@@ -1,12 +1,12 @@
 //! What is decided about one request, and what about its response.
 
 use alloc::string::String;
-use core::{net::SocketAddr, time::Duration};
+use core::time::Duration;
 
 use serde::Deserialize;
 
 use super::{
-    cookie::{Binding, OpenError, Session, SessionCookie},
+    cookie::{Address, Binding, OpenError, Session, SessionCookie},
     header::Presented,
     keys::KeyRing,
     set_cookie::CookieAttributes,
@@ -197,32 +197,20 @@ impl RequestDecision {
         }
     }
 
-    /// Is the endpoint that the request is pinned to. Its text is what `override_host` reads:
-    /// `10.0.0.1:80`, `[2001:db8::1]:80`.
+    /// Is the endpoint that the request is pinned to.
     #[must_use]
-    pub fn endpoint(&self) -> Option<SocketAddr> {
-        self.session.as_ref().map(|session| session.address)
+    pub fn endpoint(&self) -> Option<&Address> {
+        self.session.as_ref().map(|session| &session.address)
     }
-}
-
-/// Is what a response tells.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ResponseFacts {
-    /// Is the status code.
-    pub status: u16,
-    /// Is the endpoint that served.
-    pub served_by: ServedBy,
 }
 
 /// Says who served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ServedBy {
-    /// An endpoint with this address.
-    Endpoint(SocketAddr),
+pub enum ServedBy<'a> {
+    /// An endpoint whose address the proxy writes like this.
+    Endpoint(&'a [u8]),
     /// The proxy itself.
     Nobody,
-    /// An endpoint whose address has no IP and port, such as a Unix socket.
-    Unaddressable,
 }
 
 /// Is the decision about a response.
@@ -235,11 +223,21 @@ pub struct ResponseDecision {
     pub write: Option<Write>,
 }
 
+impl ResponseDecision {
+    /// Decides to write nothing.
+    const fn without(reason: ResponseReason) -> Self {
+        Self {
+            reason,
+            write: None,
+        }
+    }
+}
+
 /// Is a cookie to write.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
     /// A session that begins, on this endpoint.
-    New(SocketAddr),
+    New(Address),
     /// A session that goes on.
     Renewed(Session),
 }
@@ -299,33 +297,50 @@ impl Policy {
         (idle(session, now) >= timeout).then_some(RequestReason::RefusedIdle)
     }
 
-    /// Decides about the response to a request that this policy decided about.
-    pub fn on_response(&self, request: &RequestDecision, facts: ResponseFacts) -> ResponseDecision {
-        let (reason, write) = match (facts.served_by, &request.session) {
-            (ServedBy::Nobody, _) => (ResponseReason::NotIssuedLocalReply, None),
-            (ServedBy::Endpoint(address), Some(session)) if address == session.address => {
-                if request.renewal_due {
-                    (
-                        ResponseReason::Refreshed,
-                        Some(Write::Renewed(session.clone())),
-                    )
-                } else {
-                    (ResponseReason::Kept, None)
-                }
-            }
-            (ServedBy::Endpoint(address), Some(_))
-                if self.when_unreachable == WhenUnreachable::RePin && !is_failure(facts.status) =>
-            {
-                (ResponseReason::RePinned, Some(Write::New(address)))
-            }
-            (_, Some(_)) => (ResponseReason::ServedElsewhere, None),
-            (_, None) if is_failure(facts.status) => (ResponseReason::NotIssuedError, None),
-            (ServedBy::Unaddressable, None) => (ResponseReason::NotIssuedAddress, None),
-            (ServedBy::Endpoint(address), None) => {
-                (ResponseReason::Issued, Some(Write::New(address)))
-            }
+    /// Decides about the response to a request that this policy decided about. `status` is asked for
+    /// only where it decides.
+    ///
+    /// # Errors
+    /// What `status` fails with.
+    pub fn on_response<E>(
+        &self,
+        request: &RequestDecision,
+        served_by: ServedBy<'_>,
+        status: impl Fn() -> Result<u16, E>,
+    ) -> Result<ResponseDecision, E> {
+        let ServedBy::Endpoint(address) = served_by else {
+            return Ok(ResponseDecision::without(
+                ResponseReason::NotIssuedLocalReply,
+            ));
         };
-        ResponseDecision { reason, write }
+        match &request.session {
+            Some(session) if session.address.as_str().as_bytes() == address => {
+                if !request.renewal_due {
+                    return Ok(ResponseDecision::without(ResponseReason::Kept));
+                }
+                let write = Some(Write::Renewed(session.clone()));
+                Ok(ResponseDecision {
+                    reason: ResponseReason::Refreshed,
+                    write,
+                })
+            }
+            Some(_) if self.when_unreachable == WhenUnreachable::Keep || is_failure(status()?) => {
+                Ok(ResponseDecision::without(ResponseReason::ServedElsewhere))
+            }
+            Some(_) => Ok(pin(
+                address,
+                ResponseReason::RePinned,
+                ResponseReason::ServedElsewhere,
+            )),
+            None if is_failure(status()?) => {
+                Ok(ResponseDecision::without(ResponseReason::NotIssuedError))
+            }
+            None => Ok(pin(
+                address,
+                ResponseReason::Issued,
+                ResponseReason::NotIssuedAddress,
+            )),
+        }
     }
 
     /// Writes the `set-cookie` value. `https` is whether the request came over `https`.
@@ -349,7 +364,7 @@ impl Policy {
                 issued: now,
                 last_seen: now,
                 nonce: session_nonce.to_le_bytes(),
-                address: *address,
+                address: address.clone(),
                 instance: alloc::vec::Vec::new(),
             },
             Write::Renewed(session) => Session {
@@ -368,6 +383,16 @@ impl Policy {
                 .write(binding.cookie_name, &value, remaining, https),
         )
     }
+}
+
+/// Decides to begin a session on an endpoint, or that its address is none to pin to.
+fn pin(address: &[u8], pinned: ResponseReason, otherwise: ResponseReason) -> ResponseDecision {
+    Address::parse(address).map_or(ResponseDecision::without(otherwise), |address| {
+        ResponseDecision {
+            reason: pinned,
+            write: Some(Write::New(address)),
+        }
+    })
 }
 
 /// Is how old a session is, in whole seconds: cookies carry no more.
