@@ -1,12 +1,14 @@
 //! Measures what a request costs: how many are replayed in a second on one core, and how much work a plugin makes.
 //!
-//! Time is measured several times over and shown with its spread; it depends on the machine and on what else the machine
-//! does. Fuel (about one unit per instruction) and host calls are counted: they are the same on every machine.
+//! Time is the processor's, of the one thread that replays: what else runs on the machine takes none of it, though it
+//! slows caches down. It is measured several times over and shown with its spread. Fuel (about one unit per instruction)
+//! and host calls are counted: they are the same on every machine.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
+use cpu_time::ThreadTime;
 use serde::Serialize;
 use tidegate_host::{Engine, FailurePolicy, LogLevel};
 
@@ -229,7 +231,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Replays events that are in memory, and says how long that took; starting the proxy is not part of it.
+    /// Replays events that are in memory, and says how much of the processor's time that took; starting the proxy is not part of it.
     fn from_memory(&self, plugin: Option<&Plugin>) -> anyhow::Result<(Duration, Totals)> {
         let mut replay = Replay::start(
             self.engine,
@@ -238,7 +240,7 @@ impl Bench<'_> {
             self.corpus.first_time_ns(),
         )?;
         let events = self.corpus.events.clone();
-        let begin = Instant::now();
+        let begin = ThreadTime::now();
         for event in events {
             replay.event(event, &mut |_| Ok(()))?;
         }
@@ -255,7 +257,7 @@ impl Bench<'_> {
             &self.corpus.header,
             self.corpus.first_time_ns(),
         )?;
-        let begin = Instant::now();
+        let begin = ThreadTime::now();
         while let Some(event) = reader.next()? {
             replay.event(event, &mut |_| Ok(()))?;
         }

@@ -375,10 +375,19 @@ fn check_ends_with_the_worst_of_its_verdicts() {
 }
 
 #[test]
-fn check_works_for_filters_of_others() {
+fn check_shows_what_filters_of_others_log() {
     let dir = tempfile::tempdir().unwrap();
-    let path = file(&dir, "any.json", "{}");
-    tidegate(&["check", "--plugin", "sdk", &path]).ends(ExitCode::Passed);
+    let (good, bad) = (
+        file(&dir, "good", "add-header"),
+        file(&dir, "bad", "no-such-behaviour"),
+    );
+    tidegate(&["check", "--plugin", "sdk", &good]).ends(ExitCode::Passed);
+    let ran = tidegate(&["check", "--plugin", "sdk", &bad]).ends(ExitCode::ConfigRejected);
+    assert!(
+        ran.stdout.contains("sdk rejects it")
+            && ran.stdout.contains("unknown behaviour `no-such-behaviour`"),
+        "{ran:?}"
+    );
 }
 
 #[test]
