@@ -30,8 +30,8 @@ pub enum Stage {
 /// The integration test of the command line that looks at modules.
 const MODULES_TEST: &str = "modules";
 
-/// How the integration tests of the command line begin that replay what is committed.
-const RECORDINGS_TEST: &str = "recordings";
+/// How the names of those end that replay what is committed.
+const RECORDINGS_TESTS: &str = "recordings";
 
 impl Stage {
     /// All of them, in the order they run in.
@@ -97,7 +97,7 @@ impl Stage {
         let special = of_cli && binary.is_integration && {
             match binary.target.as_str() {
                 MODULES_TEST => return self == Self::Modules,
-                target => target.starts_with(RECORDINGS_TEST),
+                target => target.ends_with(RECORDINGS_TESTS),
             }
         };
         match self {
@@ -207,7 +207,7 @@ mod tests {
                 Stage::Modules,
             ),
             (
-                binary("tidegate-cli", "recordings", true, Home::Cli),
+                binary("tidegate-cli", "replay_recordings", true, Home::Cli),
                 Stage::Recordings,
             ),
             (binary("tidegate-e2e", "e2e", true, Home::Envoy), Stage::E2e),
