@@ -1,4 +1,4 @@
-//! Makes the files of `host-tests/recordings` again.
+//! Makes the files of `host-tests/recordings` again: all, or those of the one folder that is named.
 #![expect(
     clippy::indexing_slicing,
     reason = "a JSON value that has no such field is null when it is read, and gets one when it is written"
@@ -29,6 +29,9 @@ const STICKY: Traffic = Traffic {
     requests: 10,
 };
 
+const PLAIN_NAME: &str = "round-robin";
+const STICKY_NAME: &str = "sticky-session";
+
 struct Traffic {
     seed: u64,
     sessions: u32,
@@ -37,13 +40,25 @@ struct Traffic {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let only = std::env::args().nth(1);
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    ensure!(
+        wanted(PLAIN_NAME) || wanted(STICKY_NAME),
+        "there are `{PLAIN_NAME}` and `{STICKY_NAME}`; without a name both are made"
+    );
     let folder = paths::recordings();
-    let plain = round_robin(&folder.join("round-robin"))
-        .await
-        .context("the run without a plugin")?;
-    let sticky = sticky_session(&folder.join("sticky-session"))
-        .await
-        .context("the run with sticky-session")?;
+    let (plain_folder, sticky_folder) = (folder.join(PLAIN_NAME), folder.join(STICKY_NAME));
+    if wanted(PLAIN_NAME) {
+        round_robin(&plain_folder)
+            .await
+            .context("the run without a plugin")?;
+    }
+    if wanted(STICKY_NAME) {
+        sticky_session(&sticky_folder)
+            .await
+            .context("the run with sticky-session")?;
+    }
+    let (plain, sticky) = (Census::of(&plain_folder)?, Census::of(&sticky_folder)?);
     let provenance = include_str!("../recordings/provenance.md.in")
         .replace("{envoy}", ENVOY_VERSION)
         .replace("{plain_seed}", &PLAIN.seed.to_string())
@@ -64,7 +79,7 @@ async fn shop() -> Result<Vec<Upstream>> {
     Ok(upstreams)
 }
 
-async fn round_robin(folder: &Path) -> Result<Census> {
+async fn round_robin(folder: &Path) -> Result<()> {
     let upstreams = shop().await?;
     let mut bootstrap = Bootstrap::shipped("record-traffic")?;
     bootstrap.endpoints(sticky::CLUSTER, &addresses(&upstreams))?;
@@ -74,7 +89,7 @@ async fn round_robin(folder: &Path) -> Result<Census> {
     keep(envoy, sent, folder).await
 }
 
-async fn sticky_session(folder: &Path) -> Result<Census> {
+async fn sticky_session(folder: &Path) -> Result<()> {
     let mut upstreams = shop().await?;
     let mut bootstrap = sticky::bootstrap(&upstreams)?;
     let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
@@ -104,16 +119,16 @@ async fn sticky_session(folder: &Path) -> Result<Census> {
         Ok(())
     })
     .await?;
-    let census = keep(envoy, sent, folder).await?;
+    keep(envoy, sent, folder).await?;
     fs::write(
         folder.join("trial-config.json"),
         format!("{configuration:#}\n"),
     )?;
-    Ok(census)
+    Ok(())
 }
 
 /// Stops Envoy, joins what it wrote, and counts it.
-async fn keep(mut envoy: Envoy, sent: run::Sent, folder: &Path) -> Result<Census> {
+async fn keep(mut envoy: Envoy, sent: run::Sent, folder: &Path) -> Result<()> {
     envoy.stop().await?;
     fs::create_dir_all(folder)?;
     let access_log = fs::read_to_string(envoy.folder().join("access.log"))?;
@@ -138,5 +153,5 @@ async fn keep(mut envoy: Envoy, sent: run::Sent, folder: &Path) -> Result<Census
         sent.exchanges,
         sent.websockets
     );
-    Ok(census)
+    Ok(())
 }
