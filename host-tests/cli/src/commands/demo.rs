@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         arguments,
         plugin.clone(),
         &recordings.join("round-robin"),
-        true,
+        false,
         &mut |exchange| {
             story.add(exchange);
         },
@@ -153,14 +153,14 @@ fn replayed(
     arguments: &Arguments,
     plugin: Plugin,
     recording: &Path,
-    keeps_cookies: bool,
+    behind_plugins: bool,
     each: &mut dyn FnMut(&Exchange),
 ) -> Result<Totals, ReplayError> {
     let options = Options {
         plugins: vec![plugin],
         workers: arguments.workers,
         session: session(),
-        keeps_cookies,
+        behind_plugins,
         log_level: LogLevel::Error,
         ..Options::default()
     };
@@ -195,7 +195,7 @@ fn against_envoy(
         arguments,
         plugin.clone(),
         recording,
-        false,
+        true,
         &mut |exchange| {
             let label =
                 |side: &replay::Side| side.reasons.first().map(|reason| reason.label().to_owned());
@@ -231,7 +231,7 @@ fn foreign(
         arguments,
         plugin,
         recording,
-        false,
+        true,
         &mut |exchange| story.add(exchange),
     )?;
     Ok(story.totals())

@@ -44,10 +44,10 @@ pub struct Arguments {
     /// `cookie:NAME`, `header:NAME`; several joined by `+` (all of them) and `,` (the first that a request has).
     #[arg(long, default_value = "auto", value_name = "KEY")]
     session: SessionKey,
-    /// Send only the cookies that were recorded, not those that the plugins give the clients here: for traffic that
-    /// was recorded behind the same plugins.
+    /// The traffic was recorded behind the same plugins: send only the recorded cookies, not those that the plugins give
+    /// the clients here, and let the recorded endpoints serve whatever the plugins ask for.
     #[arg(long)]
-    recorded_cookies: bool,
+    behind_plugins: bool,
     /// The header in which the plugins name the endpoint; `endpoint_header` of their configuration by default.
     #[arg(long, value_name = "HEADER")]
     endpoint_header: Option<String>,
@@ -205,7 +205,7 @@ fn options(arguments: &Arguments, output: &Output) -> anyhow::Result<Options> {
         workers: arguments.workers,
         seed: arguments.seed,
         session: arguments.session.clone(),
-        keeps_cookies: !arguments.recorded_cookies,
+        behind_plugins: arguments.behind_plugins,
         endpoint_header,
         detail: if arguments.summary && arguments.expect.is_none() {
             Detail::Totals

@@ -113,7 +113,7 @@ impl Replay {
             counters,
             detail: options.detail,
             endpoint_header: options.endpoint_header,
-            keeps_cookies: options.keeps_cookies,
+            behind_plugins: options.behind_plugins,
             answers: options.answers,
         };
         let (workers, seed) = (options.workers.max(1), options.seed);
@@ -212,17 +212,8 @@ impl Replay {
         sink(exchange).map_err(ReplayError::Output)
     }
 
-    /// Moves time forward, with all that is due on the way.
+    /// Moves time forward, with all that is due on the way: calls that are made at a tick are answered before the next.
     fn advance(&mut self, now_ns: u64) -> Result<(), ReplayError> {
-        let fires = self
-            .world
-            .proxy
-            .next_timer_ns()
-            .is_some_and(|due_ns| due_ns <= now_ns);
-        self.world.proxy.advance_to(now_ns);
-        if !fires {
-            return Ok(());
-        }
         let refused = |stream| {
             move |source| ReplayError::Input {
                 event: "time",
@@ -230,9 +221,22 @@ impl Replay {
                 source,
             }
         };
-        self.world.after_timers_of_plugins().map_err(refused(0))?;
-        for (&number, stream) in &mut self.streams {
-            self.world.after_timers(stream).map_err(refused(number))?;
+        let mut has_fired = false;
+        while let Some(due_ns) = self
+            .world
+            .proxy
+            .next_timer_ns()
+            .filter(|due_ns| *due_ns <= now_ns)
+        {
+            self.world.proxy.advance_to(due_ns);
+            self.world.after_timers_of_plugins().map_err(refused(0))?;
+            has_fired = true;
+        }
+        self.world.proxy.advance_to(now_ns);
+        if has_fired {
+            for (&number, stream) in &mut self.streams {
+                self.world.after_timers(stream).map_err(refused(number))?;
+            }
         }
         Ok(())
     }

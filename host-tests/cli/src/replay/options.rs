@@ -44,9 +44,9 @@ pub struct Options {
     pub seed: u64,
     /// Which streams are one client.
     pub session: SessionKey,
-    /// Whether clients send back the cookies that the plugins give them here. Off, requests are exactly as recorded:
-    /// for traffic that was recorded behind the same plugins.
-    pub keeps_cookies: bool,
+    /// Whether the traffic was recorded behind the same plugins. Then it already is what comes of their decisions:
+    /// clients send the recorded cookies only, and every request is served by the recorded endpoint.
+    pub behind_plugins: bool,
     /// The header in which the plugins name the endpoint that they want, in lower case.
     pub endpoint_header: String,
     /// How much is kept.
@@ -64,7 +64,7 @@ impl Default for Options {
             workers: 1,
             seed: 1,
             session: SessionKey::Auto,
-            keeps_cookies: true,
+            behind_plugins: false,
             endpoint_header: ENDPOINT_HEADER.to_owned(),
             detail: Detail::Exchanges,
             log_level: LogLevel::Warn,
@@ -81,7 +81,7 @@ impl fmt::Debug for Options {
             .field("workers", &self.workers)
             .field("seed", &self.seed)
             .field("session", &self.session)
-            .field("keeps_cookies", &self.keeps_cookies)
+            .field("behind_plugins", &self.behind_plugins)
             .field("endpoint_header", &self.endpoint_header)
             .field("detail", &self.detail)
             .field("log_level", &self.log_level)

@@ -86,7 +86,7 @@ pub(super) struct World {
     pub(super) counters: CounterWatch,
     pub(super) detail: Detail,
     pub(super) endpoint_header: String,
-    pub(super) keeps_cookies: bool,
+    pub(super) behind_plugins: bool,
     pub(super) answers: Option<Answers>,
 }
 
@@ -269,7 +269,7 @@ impl World {
         let jar = self
             .sessions
             .jar(stream.client.session)
-            .filter(|_| self.keeps_cookies);
+            .filter(|_| !self.behind_plugins);
         if let Some(jar) = jar {
             jar.add_to(&mut before, now_ns);
         }
@@ -286,8 +286,11 @@ impl World {
             .asked
             .as_deref()
             .filter(|asked| self.known.knows(&stream.cluster, asked));
-        let address = asked.unwrap_or(&recorded.address).to_owned();
-        stream.exchange.diverged = address != recorded.address;
+        stream.exchange.diverged = asked.is_some_and(|asked| asked != recorded.address);
+        let address = asked
+            .filter(|_| !self.behind_plugins)
+            .unwrap_or(&recorded.address)
+            .to_owned();
         if self.detail == Detail::Exchanges {
             stream.exchange.recorded_upstream = Some(recorded.address.to_string());
             stream.exchange.upstream = Some(address.clone());
