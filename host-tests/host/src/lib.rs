@@ -32,3 +32,8 @@ pub use output::{CallAnswer, CallId, CloseReason, Output, PendingCall, StreamId,
 pub use proxy::{InputError, OwnedLogLine, Proxy, ProxyBuilder, StartError};
 pub use report::{CallbackCost, MetricKind, MetricValue, PluginCost, SharedEntry, VmInfo, VmState};
 pub use status::Status;
+
+/// Runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
