@@ -175,10 +175,13 @@ fn the_replay_decides_what_the_recorded_envoy_decided() {
     let mut said = std::collections::BTreeMap::new();
     let mut events = reader(STICKY);
     while let Some(event) = events.next().unwrap() {
-        if let EventKind::ResponseHeaders(headers) = event.kind {
-            if let Some(reason) = headers.value("x-tidegate-reason") {
-                said.insert(event.stream, String::from_utf8(reason.to_vec()).unwrap());
-            }
+        if let EventKind::ResponseHeaders(headers) = event.kind
+            && let Some(reason) = headers.value("x-tidegate-reason")
+        {
+            said.insert(
+                event.stream,
+                String::from_utf8(reason.to_vec()).unwrap(),
+            );
         }
     }
     assert!(said.len() >= 150, "{}", said.len());

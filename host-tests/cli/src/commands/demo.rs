@@ -180,10 +180,10 @@ fn against_envoy(
     let mut said = BTreeMap::new();
     let mut events = reader(recording)?;
     while let Some(Event { stream, kind, .. }) = events.next()? {
-        if let EventKind::ResponseHeaders(headers) = kind {
-            if let Some(reason) = headers.value("x-tidegate-reason") {
-                said.insert(stream, String::from_utf8_lossy(reason).into_owned());
-            }
+        if let EventKind::ResponseHeaders(headers) = kind
+            && let Some(reason) = headers.value("x-tidegate-reason")
+        {
+            said.insert(stream, String::from_utf8_lossy(reason).into_owned());
         }
     }
     let mut result = AgainstEnvoy {

@@ -14,13 +14,14 @@ const CONTEXT_BYTES: usize = 60;
 
 /// Something wrong with an input, and where it was found.
 #[derive(Debug)]
-pub struct RecordingError {
-    /// The input's path, or `standard input`.
-    pub input: String,
-    /// Where in the input; `None` when the input as a whole is the problem.
-    pub place: Option<Place>,
-    /// What is wrong.
-    pub problem: RecordingProblem,
+pub struct RecordingError(Box<Finding>);
+
+/// Boxed, so that every result that can be this error stays small.
+#[derive(Debug)]
+struct Finding {
+    input: String,
+    place: Option<Place>,
+    problem: RecordingProblem,
     snippet: Option<Snippet>,
 }
 
@@ -102,14 +103,32 @@ impl RecordingProblem {
 }
 
 impl RecordingError {
+    /// Returns the input's path, or `standard input`.
+    #[must_use]
+    pub fn input(&self) -> &str {
+        &self.0.input
+    }
+
+    /// Returns where in the input; `None` when the input as a whole is the problem.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.0.place
+    }
+
+    /// Returns what is wrong.
+    #[must_use]
+    pub fn problem(&self) -> &RecordingProblem {
+        &self.0.problem
+    }
+
     /// Makes an error for an input as a whole.
     pub(super) fn of_input(input: &str, problem: impl Into<RecordingProblem>) -> Self {
-        Self {
+        Self(Box::new(Finding {
             input: input.to_owned(),
             place: None,
             problem: problem.into(),
             snippet: None,
-        }
+        }))
     }
 
     /// Makes an error for a place in an entry that begins at `start` of the input.
@@ -131,12 +150,12 @@ impl RecordingError {
             .split(|&byte| byte == b'\n')
             .nth(line - 1)
             .unwrap_or_default();
-        Self {
+        Self(Box::new(Finding {
             input: input.to_owned(),
             place: Some(place),
             problem: problem.into(),
             snippet: Some(Snippet::new(input, text, column, place)),
-        }
+        }))
     }
 
     /// Makes an error of what the JSON parser says about an entry, read again to find the path.
@@ -185,35 +204,37 @@ impl RecordingError {
 
 impl fmt::Display for RecordingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.input)?;
-        if let Some(Place { line, column }) = self.place {
+        write!(formatter, "{}", self.0.input)?;
+        if let Some(Place { line, column }) = self.0.place {
             write!(formatter, ":{line}:{column}")?;
         }
-        write!(formatter, ": {}", self.problem)
+        write!(formatter, ": {}", self.0.problem)
     }
 }
 
 impl Error for RecordingError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.problem.source()
+        self.0.problem.source()
     }
 }
 
 impl Diagnostic for RecordingError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.problem
+        self.0
+            .problem
             .help()
             .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.snippet
+        self.0
+            .snippet
             .as_ref()
             .map(|snippet| snippet as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let snippet = self.snippet.as_ref()?;
+        let snippet = self.0.snippet.as_ref()?;
         let label = LabeledSpan::new_with_span(Some("here".to_owned()), snippet.span);
         Some(Box::new(std::iter::once(label)))
     }
@@ -389,8 +410,10 @@ mod tests {
         );
         assert!(snippet.text.len() < 2 * CONTEXT_BYTES + 10);
         assert_eq!(
-            &snippet.text[snippet.span.offset()..snippet.span.offset() + snippet.span.len()],
-            "X"
+            snippet
+                .text
+                .get(snippet.span.offset()..snippet.span.offset() + snippet.span.len()),
+            Some("X")
         );
     }
 }

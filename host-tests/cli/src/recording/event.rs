@@ -23,7 +23,7 @@ pub struct Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind<'a> {
     /// The stream was opened. The first event of every stream.
-    Open(Open<'a>),
+    Open(Box<Open<'a>>),
     /// The client sent its request headers.
     RequestHeaders(Headers<'a>),
     /// The client sent a piece of the request's body, or of an upgraded stream.
@@ -168,7 +168,7 @@ impl Event<'_> {
     #[must_use]
     pub fn into_owned(self) -> Event<'static> {
         let kind = match self.kind {
-            EventKind::Open(open) => EventKind::Open(Open {
+            EventKind::Open(open) => EventKind::Open(Box::new(Open {
                 connection: open.connection,
                 source: owned(open.source),
                 destination: owned(open.destination),
@@ -176,7 +176,7 @@ impl Event<'_> {
                 cluster: owned(open.cluster),
                 route: owned(open.route),
                 session: owned(open.session),
-            }),
+            })),
             EventKind::RequestHeaders(headers) => EventKind::RequestHeaders(owned_headers(headers)),
             EventKind::RequestBody(body) => EventKind::RequestBody(owned_body(body)),
             EventKind::RequestTrailers(trailers) => EventKind::RequestTrailers(Trailers {

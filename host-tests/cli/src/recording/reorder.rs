@@ -123,13 +123,12 @@ impl Ord for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::event::Open;
 
     fn open(stream: u64, time_ns: u64) -> Event<'static> {
         Event {
             time_ns,
             stream,
-            kind: EventKind::Open(Open::default()),
+            kind: EventKind::Open(Box::default()),
         }
     }
 

@@ -87,7 +87,7 @@ fn read_kind<'de, A: MapAccess<'de>>(
 ) -> Result<EventKind<'de>, A::Error> {
     Ok(match name {
         EventField::T | EventField::Stream | EventField::Open => {
-            EventKind::Open(map.next_value::<RawOpen<'de>>()?.into())
+            EventKind::Open(Box::new(map.next_value::<RawOpen<'de>>()?.into()))
         }
         EventField::RequestHeaders => {
             EventKind::RequestHeaders(map.next_value::<RawHeaders<'de>>()?.into())

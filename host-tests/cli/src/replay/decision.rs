@@ -25,10 +25,10 @@ impl Decision {
     pub fn of(exchange: &Exchange) -> Self {
         let mut did = Vec::new();
         side("request", &exchange.request, &mut did);
-        if let Some(asked) = &exchange.asked {
-            if exchange.upstream.as_ref() != Some(asked) {
-                did.push(format!("asked for {asked}"));
-            }
+        if let Some(asked) = &exchange.asked
+            && exchange.upstream.as_ref() != Some(asked)
+        {
+            did.push(format!("asked for {asked}"));
         }
         if let Some(upstream) = &exchange.upstream {
             match exchange

@@ -10,6 +10,7 @@ use tidegate_host::HeaderMap;
 use super::exchange::{Change, mask};
 
 type Pair<'a> = (&'a [u8], &'a [u8]);
+type Values<'a> = Vec<&'a [u8]>;
 
 /// One difference, borrowed from the maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub(super) fn diff<'a>(before: &'a HeaderMap, after: &'a HeaderMap) -> Vec<Diffe
         .take(rest)
         .take_while(|(one, other)| one == other)
         .count();
-    let mut names: BTreeMap<&[u8], (Vec<&[u8]>, Vec<&[u8]>)> = BTreeMap::new();
+    let mut names: BTreeMap<&[u8], (Values<'_>, Values<'_>)> = BTreeMap::new();
     for (name, value) in before.iter().take(before.len() - end).skip(start) {
         names.entry(name).or_default().0.push(value);
     }

@@ -151,7 +151,7 @@ impl Replay {
             source,
         };
         match event.kind {
-            EventKind::Open(open) => self.open(number, event.time_ns, open).map_err(refused),
+            EventKind::Open(open) => self.open(number, event.time_ns, *open).map_err(refused),
             EventKind::Close(close) => {
                 let Some(mut stream) = self.streams.remove(&number) else {
                     return Ok(());
@@ -278,10 +278,10 @@ impl Replay {
             let event = Event {
                 time_ns: now_ns,
                 stream: number,
-                kind: EventKind::Open(open),
+                kind: EventKind::Open(Box::new(open)),
             };
             if let EventKind::Open(open) = event.into_owned().kind {
-                stream.open = Some(open);
+                stream.open = Some(*open);
             }
         } else {
             stream.client = self.world.sessions.of(&open, &Headers::default());

@@ -125,14 +125,15 @@ impl Expectation {
             path: shown.clone(),
             source,
         })?;
-        if let Ok(Versioned { format }) = serde_json::from_slice(&text) {
-            if format.name == EXPECTATION_NAME && format.major > MAJOR {
-                return Err(ExpectationError::Newer {
-                    path: shown,
-                    major: format.major,
-                    minor: format.minor,
-                });
-            }
+        if let Ok(Versioned { format }) = serde_json::from_slice(&text)
+            && format.name == EXPECTATION_NAME
+            && format.major > MAJOR
+        {
+            return Err(ExpectationError::Newer {
+                path: shown,
+                major: format.major,
+                minor: format.minor,
+            });
         }
         let mut parser = serde_json::Deserializer::from_slice(&text);
         let expectation: Self = serde_path_to_error::deserialize(&mut parser).map_err(|error| {

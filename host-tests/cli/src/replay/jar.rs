@@ -150,6 +150,13 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    /// A request, its time, and the cookies that it goes with.
+    type Case = (
+        &'static [(&'static str, &'static str)],
+        u64,
+        Option<&'static str>,
+    );
+
     fn sent(jar: &Jar, request: &[(&str, &str)], now_ns: u64) -> Option<String> {
         let mut headers: HeaderMap = request.iter().copied().collect();
         jar.add_to(&mut headers, now_ns);
@@ -163,7 +170,7 @@ mod tests {
         jar.set(b"b=2; path=/shop; Max-Age=10", b"/", 0);
         jar.set(b"c=3; Path=/; Secure", b"/", 0);
         jar.set(b"d=4", b"/x/y?z", 0);
-        let cases: [(&[(&str, &str)], u64, Option<&str>); 7] = [
+        let cases: [Case; 7] = [
             (&[(":path", "/")], 0, Some("a=1")),
             (&[(":path", "/shop")], 0, Some("a=1; b=2")),
             (&[(":path", "/shopping")], 0, Some("a=1")),

@@ -30,11 +30,11 @@ impl CounterWatch {
             {
                 self.counters.insert(index, (name.to_owned(), 0));
             }
-            if let Some((name, before)) = self.counters.get_mut(index) {
-                if value > *before {
-                    add(reasons, name, value - *before);
-                    *before = value;
-                }
+            if let Some((name, before)) = self.counters.get_mut(index)
+                && value > *before
+            {
+                add(reasons, name, value - *before);
+                *before = value;
             }
             index += 1;
         }

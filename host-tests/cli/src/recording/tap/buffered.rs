@@ -31,7 +31,7 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
     let begun_ns = request_time
         .or(log.start_ns)
         .unwrap_or_else(|| context.tick());
-    context.push(begun_ns, stream, EventKind::Open(open));
+    context.push(begun_ns, stream, EventKind::Open(Box::new(open)));
 
     let response = trace
         .response

@@ -115,10 +115,10 @@ impl Streamed {
             // A tap identifier that was used again: the stream before is over.
             self.close(id, context);
         }
-        if self.streams.len() >= UNFINISHED_MAX {
-            if let Some((&oldest, _)) = self.streams.first_key_value() {
-                self.close(oldest, context);
-            }
+        if self.streams.len() >= UNFINISHED_MAX
+            && let Some((&oldest, _)) = self.streams.first_key_value()
+        {
+            self.close(oldest, context);
         }
         let mut headers = Headers {
             fields: wire::fields(list.headers),
@@ -153,7 +153,7 @@ impl Streamed {
         headers.end_stream = stream.request.is_over;
         let id = context.new_id();
         let open = context.open(&headers, &stream.log, None, None);
-        stream.push(id, EventKind::Open(open), context);
+        stream.push(id, EventKind::Open(Box::new(open)), context);
         stream.push(id, EventKind::RequestHeaders(headers), context);
         self.numbers.insert(trace_id, id);
         self.streams.insert(id, stream);
