@@ -190,9 +190,9 @@ impl Run<'_> {
         match settled {
             Err(failed) => closed(failed),
             Ok(_) if stopped => HeadersStatus::StopAllWatermark,
-            Ok(0) => HeadersStatus::Continue,
+            // Envoy has no answer 2 for headers, and takes what it does not know below 3 as continue.
+            Ok(0 | 2) => HeadersStatus::Continue,
             Ok(1) if allowed => HeadersStatus::Stop,
-            Ok(2) => HeadersStatus::ContinueWithoutEnd,
             Ok(3) => HeadersStatus::StopAllBuffer,
             Ok(_) => HeadersStatus::StopAllWatermark,
         }

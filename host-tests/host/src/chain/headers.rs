@@ -10,8 +10,6 @@ pub(super) enum HeadersStatus {
     Continue,
     /// Hold headers back; the body still reaches the filter.
     Stop,
-    /// Let headers go and keep the stream open although it ended with them.
-    ContinueWithoutEnd,
     StopAllBuffer,
     StopAllWatermark,
 }
@@ -23,7 +21,7 @@ impl Run<'_> {
         id: StreamId,
         direction: Direction,
         from: usize,
-        mut end_stream: bool,
+        end_stream: bool,
     ) {
         let mut step = from;
         loop {
@@ -50,7 +48,7 @@ impl Run<'_> {
                 }
                 status = HeadersStatus::Stop;
             }
-            if !self.after_headers(id, direction, index, status, &mut end_stream) {
+            if !self.after_headers(id, direction, index, status) {
                 return;
             }
             step = step.saturating_add(1);
@@ -65,7 +63,6 @@ impl Run<'_> {
         direction: Direction,
         index: usize,
         status: HeadersStatus,
-        end_stream: &mut bool,
     ) -> bool {
         let Some(filter) = self.streams.filter_mut(id, index) else {
             return false;
@@ -75,10 +72,7 @@ impl Run<'_> {
             HeadersStatus::Stop => Iteration::StopHeaders,
             HeadersStatus::StopAllBuffer => Iteration::StopAllBuffer,
             HeadersStatus::StopAllWatermark => Iteration::StopAllWatermark,
-            HeadersStatus::Continue | HeadersStatus::ContinueWithoutEnd => {
-                if status == HeadersStatus::ContinueWithoutEnd {
-                    *end_stream = false;
-                }
+            HeadersStatus::Continue => {
                 side.headers_continued = true;
                 return true;
             }

@@ -13,7 +13,7 @@ impl Run<'_> {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
-        if stream.finished || stream.closed || stream.prepared.is_some() {
+        if stream.finished || stream.closed {
             return;
         }
         let in_request = stream.request.calling > 0;
@@ -33,7 +33,8 @@ impl Run<'_> {
             self.reply_directly(id, reply);
         } else if !stream.response.started {
             if in_request {
-                stream.prepared = Some(reply);
+                // The first answer wins; the details are the last one's.
+                stream.prepared.get_or_insert(reply);
             } else {
                 self.reply_through_filters(id, reply);
             }
@@ -61,6 +62,10 @@ impl Run<'_> {
         };
         let (headers, body) = encode(stream, &mut reply);
         let end_stream = body.is_empty();
+        stream.response_code = headers.get_str(":status").and_then(|it| it.parse().ok());
+        reply
+            .details
+            .clone_from(&stream.response_facts.code_details);
         stream.local = Some(reply);
         stream.response.started = true;
         stream.response.headers = headers;
@@ -93,6 +98,7 @@ impl Run<'_> {
         stream.response.headers = headers.clone();
         stream.response.emitted = true;
         stream.response_code = Some(reply.status);
+        stream.response.bytes = stream.response.bytes.saturating_add(body.len() as u64);
         reply.sent = headers;
         reply.sent_body = body;
         stream.local = Some(reply);

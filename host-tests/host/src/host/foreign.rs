@@ -8,24 +8,30 @@ use crate::status::Status;
 
 /// Objects that Envoy can make from bytes.
 ///
-/// SOURCE: the filter-state factories of Envoy 1.40 that `set_envoy_filter_state` reaches.
-const FILTER_STATE: [&str; 14] = [
+/// SOURCE: the extensions that Envoy 1.40 lists as `filter_state.object` when it starts.
+const FILTER_STATE: [&str; 21] = [
+    "envoy.ai.llm_protocol.request",
+    "envoy.ai.model.request",
+    "envoy.bool",
     "envoy.filters.listener.original_dst.local_ip",
     "envoy.filters.listener.original_dst.remote_ip",
+    "envoy.hashable_string",
     "envoy.network.application_protocols",
     "envoy.network.ip",
     "envoy.network.network_namespace",
+    "envoy.network.transport_socket.http_11_proxy.info",
     "envoy.network.transport_socket.original_dst_address",
     "envoy.network.upstream_server_name",
     "envoy.network.upstream_subject_alt_names",
     "envoy.ratelimit.hits_addend",
+    "envoy.router.debug_config",
     "envoy.string",
     "envoy.tcp_proxy.cluster",
     "envoy.tcp_proxy.disable_tunneling",
     "envoy.tcp_proxy.per_connection_idle_timeout_ms",
-    "envoy.udp_proxy.cluster",
+    "envoy.upstream.dynamic_host",
+    "envoy.upstream.dynamic_port",
 ];
-const DYNAMIC_FORWARD: [&str; 2] = ["envoy.upstream.dynamic_host", "envoy.upstream.dynamic_port"];
 /// Those of them that are numbers.
 const NUMBERS: [&str; 3] = [
     "envoy.ratelimit.hits_addend",
@@ -146,7 +152,7 @@ fn set_filter_state(call: &mut Call<'_>, arguments: &[u8]) -> Answer {
     let fields = fields(arguments).ok_or(Status::BadArgument)?;
     let path = std::str::from_utf8(bytes_of(&fields, 1)).map_err(|_| Status::BadArgument)?;
     let value = bytes_of(&fields, 2);
-    if !FILTER_STATE.contains(&path) && !DYNAMIC_FORWARD.contains(&path) {
+    if !FILTER_STATE.contains(&path) {
         return Err(Status::NotFound);
     }
     let text = std::str::from_utf8(value);

@@ -192,13 +192,14 @@ pub(super) fn get_value(
                     .filter(id, index)
                     .is_some_and(|(_, filter)| filter.logging)
             });
-            return answer(if logging && map <= RESPONSE_TRAILERS {
+            return answer(if logging {
                 Status::NotFound
             } else {
                 Status::BadArgument
             });
         };
         let cost = scan_cost(found);
+        let key = key_of(map == REQUEST_HEADERS, key);
         let found = found.get(key).ok_or(Status::NotFound)?;
         scratch.extend_from_slice(found);
         guest.work(cost)?;
@@ -230,7 +231,7 @@ pub(super) fn replace_value(
         map,
         (key, key_size),
         (value, value_size),
-        |map, _, key, value| map.set(key, value),
+        |map, is_request, key, value| map.set(key_of(is_request, key), value),
     )
 }
 
@@ -276,7 +277,7 @@ pub(super) fn remove_value(
         return answer(Status::BadArgument);
     };
     let cost = scan_cost(found);
-    found.remove(key);
+    found.remove(key_of(map == REQUEST_HEADERS, key));
     changed(&mut guest.world, &context, map);
     guest.work(cost)?;
     Ok(())
@@ -285,15 +286,27 @@ pub(super) fn remove_value(
 /// Adds a header as Envoy does: a second value of a header that Envoy keeps in a field of its own is
 /// joined to the first with a comma.
 pub(crate) fn add(map: &mut HeaderMap, is_request: bool, name: &[u8], value: &[u8]) {
+    let name = key_of(is_request, name);
     if !(is_inline(is_request, name) && map.append_to_first(name, b",", value)) {
         map.add(name, value);
     }
 }
 
-/// SOURCE: the inline headers of Envoy's `header_map.h`.
+/// Envoy knows a request's `host` as `:authority`.
+fn key_of(is_request: bool, name: &[u8]) -> &[u8] {
+    if is_request && name.eq_ignore_ascii_case(b"host") {
+        b":authority"
+    } else {
+        name
+    }
+}
+
+/// SOURCE: those of Envoy 1.40: the list of its `header_map.h`, and what its extensions register,
+/// found by adding each twice.
 fn is_inline(is_request: bool, name: &[u8]) -> bool {
-    const BOTH: [&str; 12] = [
+    const BOTH: [&str; 13] = [
         "connection",
+        "content-encoding",
         "content-length",
         "content-type",
         "keep-alive",
@@ -306,14 +319,31 @@ fn is_inline(is_request: bool, name: &[u8]) -> bool {
         "x-envoy-decorator-operation",
         "x-request-id",
     ];
-    const REQUEST: [&str; 32] = [
+    const REQUEST: [&str; 50] = [
         ":authority",
         ":method",
         ":path",
         ":protocol",
         ":scheme",
+        "accept",
+        "accept-encoding",
+        "access-control-request-headers",
+        "access-control-request-method",
+        "access-control-request-private-network",
+        "authorization",
+        "cache-control",
+        "cdn-loop",
         "expect",
+        "grpc-accept-encoding",
         "grpc-timeout",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "origin",
+        "pragma",
+        "referer",
         "te",
         "user-agent",
         "x-client-trace-id",
@@ -338,18 +368,34 @@ fn is_inline(is_request: bool, name: &[u8]) -> bool {
         "x-forwarded-client-cert",
         "x-forwarded-for",
         "x-forwarded-host",
+        "x-forwarded-port",
         "x-forwarded-proto",
     ];
-    const RESPONSE: [&str; 9] = [
+    const RESPONSE: [&str; 24] = [
         ":status",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "access-control-max-age",
+        "age",
         "date",
+        "etag",
+        "expires",
         "grpc-message",
         "grpc-status",
+        "last-modified",
+        "location",
         "server",
+        "vary",
         "x-envoy-degraded",
         "x-envoy-immediate-health-check-fail",
         "x-envoy-ratelimited",
+        "x-envoy-upstream-canary",
+        "x-envoy-upstream-healthchecked-cluster",
         "x-envoy-upstream-service-time",
+        "x-envoy-upstream-stream-duration-ms",
     ];
     let own: &[&str] = if is_request { &REQUEST } else { &RESPONSE };
     let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());

@@ -1,11 +1,11 @@
 //! Properties: facts by path, in Envoy's encodings and in the phases in which Envoy knows them.
 //!
 //! Strings are raw bytes, numbers 8 bytes little-endian, booleans one byte, times and durations
-//! nanoseconds. What is a map or a metadata message has no encoding.
+//! nanoseconds, header maps pairs. A group of properties has no encoding.
 
 use super::call::{Call, Stop, answer, bytes};
 use super::protobuf::put_text;
-use crate::headers::HeaderMap;
+use crate::headers::{HeaderMap, pairs};
 use crate::status::Status;
 use crate::vm::guest::Guest;
 use crate::vm::instance::Context;
@@ -120,6 +120,21 @@ fn joined(map: Option<&HeaderMap>, name: &[u8], out: &mut Vec<u8>) -> Read {
     if found { Ok(()) } else { Err(Status::NotFound) }
 }
 
+/// All headers with their joined values, in the encoding of maps; an empty one has a count, too.
+fn whole(map: Option<&HeaderMap>, out: &mut Vec<u8>) -> Read {
+    let mut merged = HeaderMap::new();
+    for (name, value) in map.into_iter().flat_map(HeaderMap::iter) {
+        if !merged.append_to_first(name, b",", value) {
+            merged.add(name, value);
+        }
+    }
+    if merged.is_empty() {
+        out.extend_from_slice(&0_u32.to_le_bytes());
+    }
+    pairs::encode(&merged, out);
+    Ok(())
+}
+
 /// Splits `ip:port`.
 fn port(address: &str) -> Option<u64> {
     address.rsplit_once(':')?.1.parse().ok()
@@ -172,6 +187,8 @@ fn read(guest: &Guest, context: &Context, path: &[u8], out: &mut Vec<u8>) -> Rea
         // A whole group is a map, and that has no encoding.
         return match group {
             Group::ConnectionId => number(stream.attributes.connection_id, out),
+            // There is none, and none is an empty message.
+            Group::Metadata => Ok(()),
             _ => Err(Status::SerializationFailure),
         };
     };
@@ -295,7 +312,7 @@ fn request(
     match name {
         b"headers" => match third {
             Some(name) => joined(headers, name, out),
-            None => Err(Status::SerializationFailure),
+            None => whole(headers, out),
         },
         b"path" => header(headers, ":path", out),
         b"url_path" => {
@@ -355,7 +372,7 @@ fn response(
             };
             match third {
                 Some(name) => joined(map, name, out),
-                None => Err(Status::SerializationFailure),
+                None => whole(map, out),
             }
         }
         b"code" => number(
@@ -421,6 +438,8 @@ fn upstream(world: &World, stream: &Stream, name: &[u8], out: &mut Vec<u8>) -> R
         b"local_address" => known_text(&upstream.local_address, out),
         b"request_attempt_count" => number(upstream.attempt_count, out),
         b"transport_failure_reason" => known_text(&upstream.transport_failure_reason, out),
+        // A locality without a name is an empty message.
+        b"locality" if !upstream.address.is_empty() => Ok(()),
         b"num_endpoints" => {
             let cluster = world.clusters.get(&stream.attributes.cluster_name);
             let config = cluster.and_then(|cluster| cluster.config.as_ref());
@@ -435,17 +454,13 @@ fn xds(stream: &Stream, name: &[u8], plain: bool, out: &mut Vec<u8>) -> Read {
     let attributes = &stream.attributes;
     let routed = !attributes.cluster_name.is_empty();
     match name {
-        b"cluster_metadata"
-        | b"route_metadata"
-        | b"listener_metadata"
-        | b"virtual_host_metadata"
-        | b"upstream_host_metadata"
-        | b"upstream_host_locality_metadata" => Err(if plain {
-            Status::SerializationFailure
-        } else {
-            Status::NotFound
-        }),
         _ if !plain => Err(Status::NotFound),
+        // There is none, and none is an empty message.
+        b"cluster_metadata" | b"route_metadata" | b"virtual_host_metadata" if routed => Ok(()),
+        b"listener_metadata" => Ok(()),
+        b"upstream_host_metadata" if !stream.upstream.address.is_empty() => {
+            Err(Status::SerializationFailure)
+        }
         b"cluster_name" => known_text(&attributes.cluster_name, out),
         b"route_name" if routed => text(&attributes.route_name, out),
         b"virtual_host_name" if routed => text(&attributes.virtual_host_name, out),

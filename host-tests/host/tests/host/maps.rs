@@ -43,20 +43,31 @@ fn changes_reach_the_router_in_the_order_of_envoy() {
 
 #[test]
 fn second_value_of_an_inline_header_is_joined_to_the_first() {
-    let (mut proxy, _) = support::proxy(
+    let (mut proxy, watch) = support::proxy(
         r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
              (drop (call $add_header (i32.const 0) @"user-agent" @"one"))
              (drop (call $add_header (i32.const 0) @"user-agent" @"two"))
+             (drop (call $add_header (i32.const 0) @"cookie" @"a=b"))
+             (drop (call $add_header (i32.const 0) @"cookie" @"c=d"))
+             (drop (call $add_header (i32.const 0) @"Host" @"more"))
+             (call $told (call $get_header (i32.const 0) @"host" (i32.const 16) (i32.const 20)))
              (i32.const 0))"#,
     );
     let outputs = support::exchange(&mut proxy);
     let Output::RequestHeaders { headers, .. } = &outputs[0] else {
         panic!("{outputs:?}");
     };
-    assert_eq!(
-        headers.get_all("user-agent").collect::<Vec<_>>(),
-        [b"one,two"]
-    );
+    let values = |name: &str| -> Vec<String> {
+        let values = headers.get_all(name);
+        values
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .collect()
+    };
+    assert_eq!(values("user-agent"), ["one,two"]);
+    assert_eq!(values("cookie"), ["a=b", "c=d"]);
+    // A request's `host` is its authority.
+    assert_eq!(values(":authority"), ["echo,more"]);
+    assert_eq!(watch.take(), [number(0), text("echo,more")]);
 }
 
 #[test]
@@ -103,6 +114,7 @@ fn request_headers_are_gone_after_continue_and_back_in_the_log() {
            (func (export "proxy_on_log") (param i32)
              (call $look)
              (call $told (call $get_header (i32.const 1) @"a" (i32.const 16) (i32.const 20)))
+             (call $told (call $get_header (i32.const 6) @"a" (i32.const 16) (i32.const 20)))
              (call $say (call $add_header (i32.const 0) @"a" @"b")))"#,
     );
     support::exchange(&mut proxy);
@@ -117,11 +129,12 @@ fn request_headers_are_gone_after_continue_and_back_in_the_log() {
             // Response: a bad argument, and no such property.
             number(2),
             number(1),
-            // Log: readable again, not writable; trailers are not there.
+            // Log: readable again, not writable; what is not there is not found.
             number(0),
             path(),
             number(0),
             path(),
+            number(1),
             number(1),
             number(2),
         ]

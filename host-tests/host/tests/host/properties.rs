@@ -22,6 +22,12 @@ fn words(value: u64) -> Told {
     Told::Text(String::from_utf8_lossy(&value.to_le_bytes()).into_owned())
 }
 
+fn encoded(map: &HeaderMap) -> Told {
+    let mut encoded = Vec::new();
+    tidegate_host::headers::pairs::encode(map, &mut encoded);
+    Told::Text(String::from_utf8(encoded).unwrap())
+}
+
 fn attributes() -> StreamAttributes {
     StreamAttributes {
         connection_id: 7,
@@ -135,7 +141,7 @@ fn request_phase_knows_the_request_the_route_and_the_node() {
             ("request.protocol", text("HTTP/2")),
             ("request.headers.x-many", text("a,b")),
             ("request.headers.x-none", NOT_FOUND),
-            ("request.headers", NO_ENCODING),
+            ("response.headers", text("\0\0\0\0")),
             ("request.time", words(1_700_000_000_000_000_000)),
             ("request.duration", NOT_FOUND),
             ("request", NO_ENCODING),
@@ -155,7 +161,11 @@ fn request_phase_knows_the_request_the_route_and_the_node() {
             ("xds.route_name", text("all")),
             ("xds.node.id", text("node-1")),
             ("xds.node", text("\n\u{6}node-1\u{12}\u{5}fleet")),
-            ("xds.upstream_host_metadata", NO_ENCODING),
+            ("xds.upstream_host_metadata", NOT_FOUND),
+            ("xds.route_metadata", text("")),
+            ("xds.listener_metadata", text("")),
+            ("metadata", text("")),
+            ("upstream_filter_state", NOT_FOUND),
             ("xds", NO_ENCODING),
             ("filter_state", NO_ENCODING),
             ("cluster_name", NOT_FOUND),
@@ -181,6 +191,9 @@ fn response_phase_knows_the_endpoint_and_no_longer_the_request() {
             ("request.size", words(5)),
             ("upstream.address", text("127.0.0.1:7002")),
             ("upstream.port", words(7002)),
+            ("upstream.locality", text("")),
+            ("xds.upstream_host_metadata", NO_ENCODING),
+            ("response.headers", encoded(&support::response_map())),
             ("upstream.local_address", text("127.0.0.1:9")),
             ("upstream.request_attempt_count", words(3)),
             ("response.code", words(200)),
