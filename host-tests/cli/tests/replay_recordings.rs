@@ -178,10 +178,7 @@ fn the_replay_decides_what_the_recorded_envoy_decided() {
         if let EventKind::ResponseHeaders(headers) = event.kind
             && let Some(reason) = headers.value("x-tidegate-reason")
         {
-            said.insert(
-                event.stream,
-                String::from_utf8(reason.to_vec()).unwrap(),
-            );
+            said.insert(event.stream, String::from_utf8(reason.to_vec()).unwrap());
         }
     }
     assert!(said.len() >= 150, "{}", said.len());
