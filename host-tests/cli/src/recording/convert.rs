@@ -11,7 +11,8 @@ use tempfile::NamedTempFile;
 use super::error::RecordingError;
 use super::event::EventKind;
 use super::header::{Cluster, Format, Header};
-use super::reader::{RecordingReader, Statistics, merge_cluster};
+use super::inputs::merge_cluster;
+use super::reader::{RecordingReader, Statistics};
 use super::write::RecordingWriter;
 
 /// The most clients and endpoints that are told apart while counting.
