@@ -13,6 +13,7 @@ mod exchange;
 mod expect;
 mod flags;
 mod jar;
+mod known;
 mod load;
 mod observe;
 mod options;

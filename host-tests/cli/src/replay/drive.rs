@@ -12,12 +12,13 @@ use tidegate_host::{ClusterConfig, Engine, Proxy, StreamAttributes};
 
 use super::draw;
 use super::exchange::Exchange;
+use super::known::Known;
 use super::observe::Watching;
 use super::options::{Detail, Options, ReplayError};
 use super::sessions::Sessions;
 use super::totals::Totals;
 use super::watch::CounterWatch;
-use super::world::{Known, Stream, World};
+use super::world::{Stream, World};
 use crate::recording::{
     Close, CloseReason, Event, EventKind, Header, Headers, Open, RecordingReader,
 };

@@ -1,6 +1,6 @@
 //! The proxy with its plugins, and what the streams share: clients, endpoints, counters.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use tidegate_host::{
     CallAnswer, CloseReason, HeaderMap, InputError, Output, PendingCall, Proxy, ResponseAttributes,
@@ -11,6 +11,7 @@ use super::body::BodyWatch;
 use super::diff::{Difference, diff};
 use super::exchange::{CallOut, Change, Exchange, LocalReply};
 use super::flags;
+use super::known::Known;
 use super::observe::Watching;
 use super::options::{Answers, Detail};
 use super::sessions::{Found, Sessions};
@@ -475,39 +476,4 @@ fn first_of_list(value: &[u8]) -> Option<&str> {
 
 fn status_of(headers: &HeaderMap) -> Option<u32> {
     headers.get_str(":status")?.parse().ok()
-}
-
-/// The endpoints that the recording knows, by cluster.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    by_cluster: HashMap<String, HashSet<String>>,
-}
-
-impl Known {
-    pub(super) fn learn(&mut self, cluster: &str, address: &str) {
-        if self
-            .by_cluster
-            .get(cluster)
-            .is_some_and(|known| known.contains(address))
-        {
-            return;
-        }
-        self.by_cluster
-            .entry(cluster.to_owned())
-            .or_default()
-            .insert(address.to_owned());
-    }
-
-    /// Says whether a cluster has an endpoint; where the cluster isn't known, whether any has.
-    fn knows(&self, cluster: &str, address: &str) -> bool {
-        if cluster.is_empty() {
-            return self
-                .by_cluster
-                .values()
-                .any(|known| known.contains(address));
-        }
-        self.by_cluster
-            .get(cluster)
-            .is_some_and(|known| known.contains(address))
-    }
 }
