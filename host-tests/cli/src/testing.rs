@@ -215,7 +215,6 @@ impl Runner<'_> {
             return DocTests {
                 metadata: self.metadata,
                 packages: &packages,
-                selection: &packages,
             }
             .run(filters, progress, total);
         }
@@ -248,13 +247,14 @@ impl Runner<'_> {
         {
             run::binary(binary, filters, progress, total)?;
         }
-        let packages = stage.packages(self.metadata);
-        DocTests {
-            metadata: self.metadata,
-            packages: &packages,
-            selection: &selection,
+        if stage == Stage::Cli {
+            return DocTests {
+                metadata: self.metadata,
+                packages: &selection,
+            }
+            .run(filters, progress, total);
         }
-        .run(filters, progress, total)
+        Ok(())
     }
 }
 

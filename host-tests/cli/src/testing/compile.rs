@@ -162,10 +162,8 @@ fn errors_of(said: &str) -> String {
 #[derive(Debug)]
 pub(super) struct DocTests<'a> {
     pub(super) metadata: &'a Metadata,
-    /// Whose.
+    /// Whose: all that was compiled together, since cargo would compile another selection with other features.
     pub(super) packages: &'a [String],
-    /// What was compiled together.
-    pub(super) selection: &'a [String],
 }
 
 impl DocTests<'_> {
@@ -176,23 +174,13 @@ impl DocTests<'_> {
         progress: &Progress,
         total: &mut Outcome,
     ) -> anyhow::Result<()> {
-        let with_examples: Vec<&String> = self
-            .packages
-            .iter()
-            .filter(|name| self.has_examples(name))
-            .collect();
-        if with_examples.is_empty() {
+        if !self.packages.iter().any(|name| self.has_examples(name)) {
             return Ok(());
         }
-        debug_assert!(
-            self.packages
-                .iter()
-                .all(|package| self.selection.contains(package))
-        );
         let mut command = cargo_command(self.metadata.workspace_root.as_std_path());
         command.args(["test", "--doc", "--locked", "--no-fail-fast"]);
         command.args(
-            with_examples
+            self.packages
                 .iter()
                 .flat_map(|package| ["--package", package.as_str()]),
         );

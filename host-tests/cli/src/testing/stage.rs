@@ -74,12 +74,12 @@ impl Stage {
         !matches!(self, Self::Pure)
     }
 
-    /// Returns the names of the packages whose documentation tests belong to it.
+    /// Returns the names of the packages whose tests belong to it.
     pub(super) fn packages(self, metadata: &Metadata) -> Vec<String> {
         metadata
             .workspace_packages()
             .into_iter()
-            .filter(|package| Home::of(package, metadata).is_some_and(|home| home.stage() == self))
+            .filter(|package| Home::of(package, metadata).and_then(Home::stage) == Some(self))
             .map(|package| package.name.to_string())
             .collect()
     }
@@ -104,7 +104,7 @@ impl Stage {
             Self::Recordings => special,
             _ if special => false,
             Self::Cli => of_cli,
-            _ => binary.home.is_some_and(|home| home.stage() == self),
+            _ => binary.home.and_then(Home::stage) == Some(self),
         }
     }
 }
@@ -144,13 +144,15 @@ impl Home {
         .map(|(_, home)| home)
     }
 
-    const fn stage(self) -> Stage {
+    /// Returns the stage of a package's tests. Guests have none: they are what the others' tests load, and as a part of
+    /// the selection they would bring features with them that compile the engine again.
+    const fn stage(self) -> Option<Stage> {
         match self {
-            Self::Plugins => Stage::Pure,
-            // Guests have no tests of their own: they are what the host's tests load.
-            Self::Host | Self::Guests => Stage::Host,
-            Self::Cli => Stage::Cli,
-            Self::Envoy => Stage::E2e,
+            Self::Plugins => Some(Stage::Pure),
+            Self::Host => Some(Stage::Host),
+            Self::Cli => Some(Stage::Cli),
+            Self::Envoy => Some(Stage::E2e),
+            Self::Guests => None,
         }
     }
 }
@@ -229,5 +231,15 @@ mod tests {
     fn no_package_of_the_workspace_is_left_out() {
         let metadata = workspace(&crate::workspace::root()).expect("cargo answers");
         check_complete(&metadata).expect("every package has a stage");
+    }
+
+    #[test]
+    fn the_runner_is_compiled_as_the_test_of_the_workspace_assumes() {
+        let metadata = workspace(&crate::workspace::root()).expect("cargo answers");
+        // `tests/workspace.rs` compares the features of exactly this selection with those of the command.
+        assert_eq!(
+            Stage::runner_packages(&metadata),
+            ["tidegate-host", "tidegate-cli", "tidegate-e2e"]
+        );
     }
 }
