@@ -285,17 +285,22 @@ fn print(
         let style = if count == 0 { green() } else { red() };
         style.bold().apply_to(thousands(count)).to_string()
     };
+    let each = if totals.issued == totals.sessions {
+        "one per session, "
+    } else {
+        ""
+    };
     output.line(format_args!(
-        "\n  cookies issued    {:>6}   one per session, on the answer that pins it\n  cookies accepted  {:>6}   requests that came back and went where their session is",
+        "\n  cookies issued    {:>6}   {each}on the answer that pins it\n  cookies accepted  {:>6}   requests that came back with their cookie",
         thousands(totals.issued),
         thousands(totals.accepted)
     ))?;
     output.line(format_args!(
-        "  lost before       {:>6}   of them, the recorded Envoy sent to an endpoint that didn't know them",
+        "  lost before       {:>6}   of them, that Envoy sent to an endpoint that didn't know the session",
         lost(totals.moved_in_recording)
     ))?;
     output.line(format_args!(
-        "  lost now          {:>6}   with sticky-session",
+        "  lost now          {:>6}   of them, with sticky-session",
         lost(totals.moved)
     ))?;
     let refused: Vec<String> = foreign
