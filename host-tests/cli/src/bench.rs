@@ -200,12 +200,12 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn measure(&self, subject: &Subject, plugin: Option<&Plugin>) -> anyhow::Result<Measured> {
         // The first run warms caches up, and is where everything is counted that is the same in every run.
-        let (_, totals) = self.from_memory(plugin)?;
+        let (_, totals) = self.time_replay(plugin)?;
         let mut in_memory = Vec::new();
         let mut with_reading = Vec::new();
         for _ in 0..self.request.runs.max(1) {
-            in_memory.push(self.rate(self.from_memory(plugin)?.0));
-            with_reading.push(self.rate(self.from_text(plugin)?));
+            in_memory.push(self.rate(self.time_replay(plugin)?.0));
+            with_reading.push(self.rate(self.time_reading(plugin)?));
         }
         let replayed_per_second = Spread::of(in_memory);
         let cost = totals.cost.into_iter().next();
@@ -232,7 +232,7 @@ impl Bench<'_> {
     }
 
     /// Replays events that are in memory, and says how much of the processor's time that took; starting the proxy is not part of it.
-    fn from_memory(&self, plugin: Option<&Plugin>) -> anyhow::Result<(Duration, Totals)> {
+    fn time_replay(&self, plugin: Option<&Plugin>) -> anyhow::Result<(Duration, Totals)> {
         let mut replay = Replay::start(
             self.engine,
             self.options(plugin),
@@ -249,7 +249,7 @@ impl Bench<'_> {
     }
 
     /// The same with reading.
-    fn from_text(&self, plugin: Option<&Plugin>) -> anyhow::Result<Duration> {
+    fn time_reading(&self, plugin: Option<&Plugin>) -> anyhow::Result<Duration> {
         let mut reader = corpus::reader(self.text)?;
         let mut replay = Replay::start(
             self.engine,

@@ -86,7 +86,7 @@ fn plugins_ask_and_offer_what_is_written_down() {
         }
         let expected = fs::read_to_string(&golden).unwrap_or_default();
         if expected != module.contract() {
-            let difference = similar::TextDiff::from_lines(&expected, &module.contract())
+            let difference = similar::TextDiff::from_lines(&expected, module.contract())
                 .unified_diff()
                 .to_string();
             differing.push(format!("{}\n{difference}", golden.display()));

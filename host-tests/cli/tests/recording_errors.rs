@@ -2,10 +2,7 @@
 //!
 //! The expected text is `recording_errors.txt`; `BLESS=1` writes it again.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that can't go on should say where"
-)]
+#![expect(clippy::panic, reason = "a test that can't go on should say where")]
 
 use std::fmt::Write as _;
 use std::path::Path;

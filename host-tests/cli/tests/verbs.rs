@@ -1,6 +1,7 @@
 //! The command as scripts see it: exit codes, standard output, JSON.
 
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that can't go on should say where"
 )]

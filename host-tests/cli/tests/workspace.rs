@@ -145,7 +145,7 @@ fn below(metadata: &Metadata, name: &str) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     while let Some(id) = waiting.pop() {
         if seen.insert(id) {
-            let used = nodes[id].deps.iter().filter(|dependency| {
+            let used = nodes.get(id).unwrap().deps.iter().filter(|dependency| {
                 dependency
                     .dep_kinds
                     .iter()
