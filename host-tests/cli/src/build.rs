@@ -111,7 +111,7 @@ pub fn build(request: &Request, output: &Output) -> anyhow::Result<Built> {
     let progress = output.progress("building", u64::try_from(packages.len()).ok());
     let mut modules = Vec::new();
     for package in packages {
-        progress.message(&package.name);
+        progress.flicker(&package.name);
         let made = cargo.compile(&package, &progress)?;
         let path = root
             .join("target")

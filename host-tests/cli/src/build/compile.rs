@@ -77,6 +77,7 @@ impl Cargo<'_> {
             String::from_utf8_lossy(&bytes).into_owned()
         });
         let mut module = None;
+        let mut announced = false;
         for line in child
             .stdout
             .take()
@@ -88,6 +89,10 @@ impl Cargo<'_> {
                 continue;
             };
             if !artifact.fresh {
+                // What is up to date deserves no line in a log.
+                if !std::mem::replace(&mut announced, true) {
+                    progress.message(&package.name);
+                }
                 progress.flicker(format!(
                     "{} ({} compiled)",
                     package.name, artifact.target.name
