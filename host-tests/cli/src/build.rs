@@ -113,10 +113,7 @@ pub fn build(request: &Request, output: &Output) -> anyhow::Result<Built> {
     for package in packages {
         progress.flicker(&package.name);
         let made = cargo.compile(&package, &progress)?;
-        let path = root
-            .join("target")
-            .join(package.kind.folder())
-            .join(format!("{}.wasm", package.name));
+        let path = place(&root, package.kind, &package.name);
         let changed = publish(&made, &path)?;
         progress.advance(1);
         modules.push(BuiltModule {
@@ -133,6 +130,17 @@ pub fn build(request: &Request, output: &Output) -> anyhow::Result<Built> {
         elapsed: begin.elapsed(),
         modules,
     })
+}
+
+/// Returns where a module of this checkout is, once it is built.
+pub(crate) fn published(kind: Kind, name: &str) -> PathBuf {
+    place(&workspace::root(), kind, name)
+}
+
+fn place(root: &Path, kind: Kind, name: &str) -> PathBuf {
+    root.join("target")
+        .join(kind.folder())
+        .join(format!("{name}.wasm"))
 }
 
 /// Builds what is missing or stale and returns the path of the module of the plugin or guest `name` (the name of

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "tidegate-guest-no-op",
         &["tidegate-policy", "tidegate-proxy"],
     ),
+    ("tidegate-guest-api-key", &["tidegate-host"]),
     ("tidegate-guest-sdk", &[]),
     ("tidegate-host", &[]),
     ("tidegate-cli", &["tidegate-host"]),
@@ -113,7 +114,9 @@ fn the_engine_is_compiled_once_for_the_command_and_for_all_tests() {
     let metadata = metadata();
     let below_engine = below(&metadata, "wasmtime");
     let command = features("-p tidegate-cli -e normal,build");
-    let tests = features("-p tidegate-host -p tidegate-cli -p tidegate-e2e -e normal,build,dev");
+    let tests = features(
+        "-p tidegate-guest-api-key -p tidegate-host -p tidegate-cli -p tidegate-e2e -e normal,build,dev",
+    );
     let differing: Vec<String> = below_engine
         .iter()
         .filter_map(|package| {

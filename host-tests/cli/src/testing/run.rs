@@ -8,6 +8,8 @@ use anyhow::{Context, anyhow};
 
 use super::compile::{TestBinary, cargo_command};
 use super::libtest::{Event, Outcome, Reader};
+use super::stage::Home;
+use crate::build::Kind;
 use crate::output::Progress;
 
 /// Runs a test program as cargo would: in its package's folder, with the variables that name the package.
@@ -26,6 +28,13 @@ pub(super) fn binary(
         .env("CARGO_PKG_VERSION", &binary.version)
         .args(["--color", "never"])
         .args(filters);
+    if binary.home == Some(Home::Guests)
+        && let Some(name) = binary.dir.file_name()
+    {
+        // Where the tests of a filter look for it first.
+        let module = crate::build::published(Kind::Guest, &name.to_string_lossy());
+        command.env("FILTER_WASM", module);
+    }
     self::command(
         &mut command,
         &format!("{} {}", binary.package, binary.target),

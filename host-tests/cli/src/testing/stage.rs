@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::bail;
-use cargo_metadata::{Metadata, Package};
+use cargo_metadata::{Metadata, Package, TargetKind};
 use serde::Serialize;
 
 use super::compile::TestBinary;
@@ -63,7 +63,9 @@ impl Stage {
         match self {
             Self::Pure => "the plugins' crates, natively: no module, no host",
             Self::Modules => "builds every module; imports, exports, sizes, reproducible bytes",
-            Self::Host => "the Proxy-Wasm host, with friendly and hostile guests",
+            Self::Host => {
+                "the Proxy-Wasm host, with friendly and hostile guests; a filter's own tests"
+            }
             Self::Cli => "the command line: verbs, formats, exit codes, documentation",
             Self::Recordings => "the committed recordings, replayed through the plugins",
             Self::E2e => "the real Envoy (fetched on first use) with the built modules",
@@ -79,7 +81,10 @@ impl Stage {
         metadata
             .workspace_packages()
             .into_iter()
-            .filter(|package| Home::of(package, metadata).and_then(Home::stage) == Some(self))
+            .filter(|package| {
+                let home = Home::of(package, metadata);
+                home.map(Home::stage) == Some(self) && home.is_some_and(|home| home.tests(package))
+            })
             .map(|package| package.name.to_string())
             .collect()
     }
@@ -104,7 +109,7 @@ impl Stage {
             Self::Recordings => special,
             _ if special => false,
             Self::Cli => of_cli,
-            _ => binary.home.and_then(Home::stage) == Some(self),
+            _ => binary.home.map(Home::stage) == Some(self),
         }
     }
 }
@@ -144,16 +149,21 @@ impl Home {
         .map(|(_, home)| home)
     }
 
-    /// Returns the stage of a package's tests. Guests have none: they are what the others' tests load, and as a part of
-    /// the selection they would bring features with them that compile the engine again.
-    const fn stage(self) -> Option<Stage> {
+    /// Returns the stage of a package's tests.
+    const fn stage(self) -> Stage {
         match self {
-            Self::Plugins => Some(Stage::Pure),
-            Self::Host => Some(Stage::Host),
-            Self::Cli => Some(Stage::Cli),
-            Self::Envoy => Some(Stage::E2e),
-            Self::Guests => None,
+            Self::Plugins => Stage::Pure,
+            Self::Host | Self::Guests => Stage::Host,
+            Self::Cli => Stage::Cli,
+            Self::Envoy => Stage::E2e,
         }
+    }
+
+    /// Says whether a package has tests of its own. Most guests have none: they are what the others' tests load, and as a
+    /// part of the selection they would bring features with them that compile the engine again.
+    fn tests(self, package: &Package) -> bool {
+        let is_test = |kinds: &[TargetKind]| kinds.contains(&TargetKind::Test);
+        self != Self::Guests || package.targets.iter().any(|target| is_test(&target.kind))
     }
 }
 
@@ -193,6 +203,10 @@ mod tests {
             ),
             (
                 binary("tidegate-host", "hostile", true, Home::Host),
+                Stage::Host,
+            ),
+            (
+                binary("tidegate-guest-api-key", "filter", true, Home::Guests),
                 Stage::Host,
             ),
             (
@@ -239,7 +253,12 @@ mod tests {
         // `tests/workspace.rs` compares the features of exactly this selection with those of the command.
         assert_eq!(
             Stage::runner_packages(&metadata),
-            ["tidegate-host", "tidegate-cli", "tidegate-e2e"]
+            [
+                "tidegate-guest-api-key",
+                "tidegate-host",
+                "tidegate-cli",
+                "tidegate-e2e"
+            ]
         );
     }
 }
