@@ -249,7 +249,7 @@ fn a_conversion_that_fails_leaves_nothing_behind() {
         &ReadOptions::default(),
     )
     .unwrap();
-    tidegate_cli::recording::convert(&mut reader, &output, None).unwrap_err();
+    tidegate_cli::recording::convert(&mut reader, &output, None, None).unwrap_err();
     assert_eq!(
         std::fs::read_to_string(&output).unwrap(),
         "what was there before"

@@ -458,7 +458,7 @@ fn a_converted_tap_reads_like_the_tap_itself() {
     };
     let (expected, _) = read(&[taps("buffered-bytes")], &options);
     let mut reader = RecordingReader::open(&[taps("buffered-bytes")], &options).unwrap();
-    let converted = convert(&mut reader, &output, Some("1.40.0")).unwrap();
+    let converted = convert(&mut reader, &output, Some("1.40.0"), None).unwrap();
     assert_eq!(
         (converted.streams, converted.websockets, converted.truncated),
         (7, 1, 2)
@@ -491,7 +491,7 @@ fn several_recordings_are_merged_by_time_and_their_connections_stay_apart() {
     for name in ["buffered-bytes", "buffered-admin.json"] {
         let path = directory.path().join(format!("{name}.tidegate.jsonl"));
         let mut reader = RecordingReader::open(&[taps(name)], &ReadOptions::default()).unwrap();
-        convert(&mut reader, &path, None).unwrap();
+        convert(&mut reader, &path, None, None).unwrap();
         paths.push(path);
     }
     let (events, statistics) = read(&paths, &ReadOptions::default());

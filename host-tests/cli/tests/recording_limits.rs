@@ -243,7 +243,7 @@ struct Stream {
     trailers: Option<OwnedFields>,
     upstream: Option<(String, Option<u64>)>,
     response: Option<(OwnedFields, Option<String>)>,
-    close: Option<(Option<String>, Option<String>, usize)>,
+    close: Option<(Option<String>, Option<String>, usize, [Option<u64>; 2])>,
 }
 
 fn stream() -> impl Strategy<Value = Stream> {
@@ -257,7 +257,7 @@ fn stream() -> impl Strategy<Value = Stream> {
         proptest::option::of(fields()),
         proptest::option::of((".{0,12}", any::<Option<u64>>())),
         proptest::option::of((fields(), text())),
-        proptest::option::of((text(), text(), 0..3_usize)),
+        proptest::option::of((text(), text(), 0..3_usize, any::<[Option<u64>; 2]>())),
     )
         .prop_map(
             |(open, request, pieces, trailers, upstream, response, close)| Stream {
@@ -323,12 +323,14 @@ fn kinds(stream: Stream) -> Vec<EventKind<'static>> {
             details: local.map(Into::into),
         }));
     }
-    if let Some((details, flags, reason)) = stream.close {
+    if let Some((details, flags, reason, [request_bytes, response_bytes])) = stream.close {
         let (reason, _) = CloseReason::ALL[reason];
         kinds.push(EventKind::Close(Close {
             details: cow(details),
             flags: cow(flags),
             reason,
+            request_bytes,
+            response_bytes,
         }));
     }
     kinds

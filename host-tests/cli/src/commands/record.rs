@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use serde::Serialize;
 
 use crate::exit::{ExitCode, WithCode};
 use crate::output::{self, Output, bytes, thousands};
 use crate::recording::{
-    self, Cluster, ClusterRule, ConvertError, Converted, InputFormat, ReadOptions, RecordingError,
-    RecordingReader, SessionKey,
+    self, Cluster, ClusterRule, ConvertError, Converted, InputFormat, Malformed, ReadOptions,
+    RecordingError, RecordingReader, Redactor, Secret, SessionKey,
 };
 
 /// Arguments of `tidegate record`.
@@ -27,6 +28,14 @@ pub struct Arguments {
     /// that to the replay.
     #[arg(long, default_value = "auto", value_name = "KEY")]
     session: SessionKey,
+    /// Take secrets out: `cookies`, `authorization` (headers with credentials), `query` (values in URLs that are named
+    /// like one), `bodies` (WebSocket messages too); all of them without a list. Equal cookies stay equal.
+    #[arg(long, value_enum, value_name = "SECRETS", num_args = 0..=1, require_equals = true, value_delimiter = ',', default_missing_value = "cookies,authorization,query,bodies")]
+    redact: Vec<Secret>,
+    /// Make the pseudonyms with the key in this file, 16 bytes at least, so that several recordings have the same ones.
+    /// Without it, the key is random and thrown away.
+    #[arg(long, value_name = "FILE", requires = "redact")]
+    redact_key: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
 }
@@ -48,6 +57,13 @@ pub struct Reading {
     /// repeated.
     #[arg(long = "access-log", value_name = "FILE")]
     access_logs: Vec<PathBuf>,
+    /// Which keys of an access log hold what: a JSON object of fields and keys, as `{"path": "request.path"}`. The keys
+    /// of Envoy's documentation, of Istio and of Envoy Gateway are known without it.
+    #[arg(long, value_name = "FILE")]
+    fields: Option<PathBuf>,
+    /// Count malformed entries and go on behind them.
+    #[arg(long)]
+    keep_going: bool,
     /// How far apart in time the traces of a file may come, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     reorder_window: u32,
@@ -57,6 +73,12 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Says whether malformed entries are passed over.
+    #[must_use]
+    pub const fn keeps_going(&self) -> bool {
+        self.keep_going
+    }
+
     /// Returns the options that the arguments stand for.
     #[must_use]
     pub fn options(&self) -> ReadOptions {
@@ -68,6 +90,8 @@ impl Reading {
             session: SessionKey::Auto,
             reorder_window_ns: u64::from(self.reorder_window) * 1_000_000_000,
             max_entry_bytes: self.max_entry_bytes,
+            fields: self.fields.clone(),
+            keep_going: self.keep_going,
         }
     }
 }
@@ -76,6 +100,29 @@ impl Reading {
 pub fn report(error: &RecordingError, output: &Output) -> ExitCode {
     output.complain(error.render(console::colors_enabled_stderr()).trim_end());
     ExitCode::Usage
+}
+
+/// Says which entries were left out because they are malformed; nothing if none was.
+pub fn report_malformed(malformed: &Malformed, output: &Output) {
+    for entry in &malformed.first {
+        output.complain(format_args!(
+            "{}:{}:{}: {}",
+            entry.input, entry.line, entry.column, entry.message
+        ));
+    }
+    let named = malformed.first.len() as u64;
+    if malformed.count > named {
+        output.complain(format_args!(
+            "… and {} more",
+            thousands(malformed.count - named)
+        ));
+    }
+    if malformed.count > 0 {
+        output.warn(format_args!(
+            "left out: {} malformed entries",
+            thousands(malformed.count)
+        ));
+    }
 }
 
 /// Runs the verb.
@@ -87,16 +134,30 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         session: arguments.session.clone(),
         ..arguments.reading.options()
     };
+    let mut redactor = match (arguments.redact.as_slice(), &arguments.redact_key) {
+        ([], _) => None,
+        (secrets, None) => Some(Redactor::with_random_key(secrets)?),
+        (secrets, Some(path)) => Some(
+            Redactor::with_key_of(secrets, path)
+                .with_context(|| format!("failed to load the key `{}`", path.display()))
+                .with_code(ExitCode::Usage)?,
+        ),
+    };
     let mut reader = match RecordingReader::open(&arguments.inputs, &options) {
         Ok(reader) => reader,
         Err(error) => return Ok(report(&error, output)),
     };
-    let converted =
-        match recording::convert(&mut reader, &arguments.output, arguments.envoy.as_deref()) {
-            Ok(converted) => converted,
-            Err(ConvertError::Input(error)) => return Ok(report(&error, output)),
-            Err(error) => return Err(error).with_code(ExitCode::Usage),
-        };
+    let converted = match recording::convert(
+        &mut reader,
+        &arguments.output,
+        arguments.envoy.as_deref(),
+        redactor.as_mut(),
+    ) {
+        Ok(converted) => converted,
+        Err(ConvertError::Input(error)) => return Ok(report(&error, output)),
+        Err(error) => return Err(error).with_code(ExitCode::Usage),
+    };
+    report_malformed(&converted.malformed, output);
     if output.is_json() {
         output.json(&Document {
             output: arguments.output.display().to_string(),
@@ -136,6 +197,9 @@ fn print(arguments: &Arguments, converted: &Converted, output: &Output) -> anyho
             "{} bodies were cut off when they were recorded: raise the tap's `max_buffered_rx_bytes` and `max_buffered_tx_bytes`",
             thousands(converted.truncated)
         ));
+    }
+    if !converted.redacted.is_empty() {
+        output.line(format_args!("  without {}", converted.redacted.join(", ")))?;
     }
     for (reason, count) in &converted.skipped_by_reason {
         output.warn(format_args!("left out: {} {reason}", thousands(*count)));

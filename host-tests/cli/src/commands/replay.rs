@@ -12,7 +12,7 @@ use super::record::{self, Reading};
 use crate::engine::engine;
 use crate::exit::{ExitCode, Failure, WithCode};
 use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands, yellow};
-use crate::recording::{RecordingReader, SessionKey};
+use crate::recording::{Malformed, RecordingReader, SessionKey};
 use crate::replay::{
     self, Decision, Detail, Divergence, Exchange, Expectation, ExpectationError, Options,
     ReplayError, Totals,
@@ -95,6 +95,8 @@ enum Level {
 #[serde(rename_all = "snake_case")]
 enum Line<'a> {
     Exchange(&'a Exchange),
+    /// Only with `--keep-going`.
+    Malformed(&'a Malformed),
     Totals(&'a Totals),
 }
 
@@ -141,13 +143,18 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             return failed(error, output);
         }
     };
+    let malformed = reader.statistics().malformed;
     if output.is_json() {
+        if arguments.reading.keeps_going() {
+            write_json(&mut out, &Line::Malformed(&malformed))?;
+        }
         write_json(&mut out, &Line::Totals(&totals))?;
     } else if arguments.expect.is_none() {
         write_totals(&mut out, &totals)?;
     }
     out.flush()?;
     drop(out);
+    record::report_malformed(&malformed, output);
     let mut code = ExitCode::Passed;
     if let Some(path) = &arguments.expect {
         let actual = Expectation::new(names, decisions, &totals);

@@ -1,17 +1,23 @@
-//! What Envoy's access log knows of a stream and a tap doesn't.
+//! Envoy's access log as JSON: what it knows of a stream, joined to a tap or as a recording of its own.
 //!
 //! Why: a tap has no cluster, protocol or details, and a streamed one no time. The log has one line per stream, written at
-//! its end; the two are joined by `x-request-id`, which Envoy makes unique.
-//! Limits: the whole log is in memory while the taps are read, some 300 bytes per line.
+//! its end; the two are joined by `x-request-id`, which Envoy makes unique. Where nobody taps, the log is all there is.
+//! Limits: a log that is joined is in memory while the taps are read, some 500 bytes per line; one that is read alone is not.
+
+mod fields;
+mod import;
+mod line;
+mod time;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::{self, Deserializer};
-
+pub(super) use self::fields::FieldMap;
+pub(super) use self::import::LogLines;
 use super::entries::Entries;
 use super::error::RecordingError;
+use super::malformed::Malformed;
+use super::scan::Recovery;
 
 /// The lines of access logs, by the identity of the request.
 #[derive(Debug, Default)]
@@ -20,61 +26,39 @@ pub(super) struct AccessLog {
     was_read: bool,
 }
 
-/// What a line says; the fields that are read have the names of Envoy's operators in lower case.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(expecting = "a line of an access log, an object")]
+/// What a line says of the stream and of how the proxy served it.
+#[derive(Debug, Default, Clone)]
 pub(super) struct LogEntry {
-    #[serde(default, alias = "x_request_id", alias = "x-request-id")]
     request_id: Option<String>,
-    #[serde(default, rename = "start_time", deserialize_with = "time")]
     pub(super) start_ns: Option<u64>,
-    #[serde(default, alias = "duration", deserialize_with = "number")]
     duration_ms: Option<u64>,
-    #[serde(default, alias = "response_duration", deserialize_with = "number")]
     response_duration_ms: Option<u64>,
-    #[serde(
-        default,
-        alias = "downstream_connection_id",
-        rename = "connection_id",
-        deserialize_with = "number"
-    )]
+    upstream_service_ms: Option<u64>,
     pub(super) connection: Option<u64>,
-    #[serde(
-        default,
-        rename = "downstream_remote_address",
-        deserialize_with = "text"
-    )]
     pub(super) source: Option<String>,
-    #[serde(
-        default,
-        rename = "downstream_local_address",
-        deserialize_with = "text"
-    )]
     pub(super) destination: Option<String>,
-    #[serde(default, deserialize_with = "text")]
     pub(super) protocol: Option<String>,
-    #[serde(default, rename = "upstream_cluster", deserialize_with = "text")]
     pub(super) cluster: Option<String>,
-    #[serde(default, rename = "route_name", deserialize_with = "text")]
     pub(super) route: Option<String>,
-    #[serde(
-        default,
-        alias = "upstream_remote_address",
-        rename = "upstream_host",
-        deserialize_with = "text"
-    )]
     pub(super) upstream: Option<String>,
-    #[serde(
-        default,
-        alias = "attempts",
-        rename = "upstream_request_attempt_count",
-        deserialize_with = "number"
-    )]
     pub(super) attempts: Option<u64>,
-    #[serde(default, rename = "response_flags", deserialize_with = "text")]
     pub(super) flags: Option<String>,
-    #[serde(default, rename = "response_code_details", deserialize_with = "text")]
     pub(super) details: Option<String>,
+}
+
+/// What a line says of the messages. A tap knows better.
+#[derive(Debug, Default)]
+struct LogMessages {
+    method: Option<String>,
+    authority: Option<String>,
+    path: Option<String>,
+    scheme: Option<String>,
+    status: Option<u64>,
+    bytes_received: Option<u64>,
+    bytes_sent: Option<u64>,
+    /// Place in the field map's list of headers, and value.
+    request_headers: Vec<(usize, String)>,
+    response_headers: Vec<(usize, String)>,
 }
 
 impl LogEntry {
@@ -95,43 +79,61 @@ impl LogEntry {
 
     /// Returns when the response began, to the millisecond.
     pub(super) fn answered_ns(&self) -> Option<u64> {
-        Some(
-            self.start_ns?
-                .saturating_add(self.response_duration_ms?.saturating_mul(1_000_000)),
-        )
+        let after_ms = self.response_duration_ms.or(self.upstream_service_ms)?;
+        self.after_ms(after_ms)
     }
 
     /// Returns when the stream ended, to the millisecond.
     pub(super) fn end_ns(&self) -> Option<u64> {
+        self.after_ms(self.duration_ms?)
+    }
+
+    fn after_ms(&self, milliseconds: u64) -> Option<u64> {
         Some(
             self.start_ns?
-                .saturating_add(self.duration_ms?.saturating_mul(1_000_000)),
+                .saturating_add(milliseconds.saturating_mul(1_000_000)),
         )
     }
 }
 
 impl AccessLog {
-    /// Reads a log, one JSON object per stream, and adds it.
-    pub(super) fn read(&mut self, path: &Path, limit: usize) -> Result<(), RecordingError> {
+    /// Reads a log, one JSON object per stream, and adds it. What is malformed goes to `malformed` where there is one, and
+    /// is passed over.
+    pub(super) fn read(
+        &mut self,
+        path: &Path,
+        limit: usize,
+        fields: &FieldMap,
+        mut malformed: Option<&mut Malformed>,
+    ) -> Result<(), RecordingError> {
         self.was_read = true;
         let mut entries = Entries::open(path, limit)?;
-        while entries.next_object()? {
-            let entry: LogEntry = serde_json::from_slice(entries.entry()).map_err(|error| {
-                RecordingError::of_json::<LogEntry>(
-                    entries.name(),
-                    entries.entry(),
-                    entries.start(),
-                    &error,
-                )
-            })?;
-            if let Some(id) = entry.request_id.clone() {
-                self.by_request
-                    .entry(id.into_bytes())
-                    .or_default()
-                    .push_back(entry);
+        loop {
+            let read = match entries.next_object() {
+                Ok(false) => return Ok(()),
+                Ok(true) => fields.read(&entries).map(|(entry, _)| entry),
+                Err(error) => Err(error),
+            };
+            match (read, &mut malformed) {
+                (Ok(entry), _) => self.add(entry),
+                (Err(error), Some(malformed)) if error.is_recoverable() => {
+                    malformed.note(&error);
+                    if !entries.recover(Recovery::LineStart, error.is_syntax())? {
+                        return Ok(());
+                    }
+                }
+                (Err(error), _) => return Err(error),
             }
         }
-        Ok(())
+    }
+
+    fn add(&mut self, entry: LogEntry) {
+        if let Some(id) = entry.request_id.clone() {
+            self.by_request
+                .entry(id.into_bytes())
+                .or_default()
+                .push_back(entry);
+        }
     }
 
     /// Says whether there is a log at all.
@@ -153,56 +155,4 @@ impl AccessLog {
         }
         entry
     }
-}
-
-/// Envoy writes `-` or `null` for what it doesn't know.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| text != "-" && !text.is_empty()))
-}
-
-/// A number, or one in a string.
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    struct NumberVisitor;
-    impl<'de> de::Visitor<'de> for NumberVisitor {
-        type Value = Option<u64>;
-        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("a whole number")
-        }
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-            Ok(Some(number))
-        }
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            if text == "-" {
-                return Ok(None);
-            }
-            text.parse()
-                .map(Some)
-                .map_err(|_error| E::invalid_value(de::Unexpected::Str(text), &self))
-        }
-        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_some<D: Deserializer<'de>>(
-            self,
-            deserializer: D,
-        ) -> Result<Self::Value, D::Error> {
-            deserializer.deserialize_any(self)
-        }
-    }
-    deserializer.deserialize_option(NumberVisitor)
-}
-
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let Some(text) = text(deserializer)? else {
-        return Ok(None);
-    };
-    super::tap::parse_time(&text).map(Some).ok_or_else(|| {
-        de::Error::invalid_value(
-            de::Unexpected::Str(&text),
-            &"a time as `2026-11-23T22:29:16.728996Z`",
-        )
-    })
 }

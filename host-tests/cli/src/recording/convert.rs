@@ -12,7 +12,9 @@ use super::error::RecordingError;
 use super::event::EventKind;
 use super::header::{Cluster, Format, Header};
 use super::inputs::merge_cluster;
+use super::malformed::Malformed;
 use super::reader::{RecordingReader, Statistics};
+use super::redact::Redactor;
 use super::write::RecordingWriter;
 
 /// The most clients and endpoints that are told apart while counting.
@@ -42,6 +44,10 @@ pub struct Converted {
     pub without_log_entry: u64,
     /// Bytes that were written.
     pub bytes: u64,
+    /// What was left out because it is malformed; more than nothing only where the reader keeps going.
+    pub malformed: Malformed,
+    /// What was taken out of the recording.
+    pub redacted: Vec<String>,
     /// Why something was left out, with counts.
     pub skipped_by_reason: Vec<(String, u64)>,
     /// The clusters, with the endpoints that served.
@@ -61,7 +67,7 @@ pub enum ConvertError {
 }
 
 /// Converts all that `reader` yields into the file `output`, which appears complete or not at all.
-/// `envoy` is the version of the Envoy that was recorded, if it is known.
+/// `envoy` is the version of the Envoy that was recorded, if it is known; `redactor` takes secrets out on the way.
 ///
 /// # Errors
 /// The input is malformed, the output can't be written.
@@ -69,6 +75,7 @@ pub fn convert(
     reader: &mut RecordingReader,
     output: &Path,
     envoy: Option<&str>,
+    mut redactor: Option<&mut Redactor>,
 ) -> Result<Converted, ConvertError> {
     let directory = output
         .parent()
@@ -81,7 +88,10 @@ pub fn convert(
     let mut clusters: Vec<Cluster> = reader.header().clusters.clone();
     let mut sessions = BTreeSet::new();
     let mut cluster_of = std::collections::HashMap::new();
-    while let Some(event) = reader.next()? {
+    while let Some(mut event) = reader.next()? {
+        if let Some(redactor) = &mut redactor {
+            redactor.redact(&mut event);
+        }
         match &event.kind {
             EventKind::Open(open) => {
                 if let Some(cluster) = &open.cluster {
@@ -131,6 +141,10 @@ pub fn convert(
             .or_else(|| reader.header().envoy.clone()),
         recorded_at_ns: reader.header().recorded_at_ns.or(recorded_at_ns),
         clusters,
+        redacted: redactor.map_or_else(
+            || reader.header().redacted.clone(),
+            |redactor| with_more(redactor.names(), &reader.header().redacted),
+        ),
     };
     let events = writer
         .finish()
@@ -143,6 +157,16 @@ pub fn convert(
         sessions.len() as u64,
         bytes,
     ))
+}
+
+/// Adds what was taken out before.
+fn with_more(mut names: Vec<String>, before: &[String]) -> Vec<String> {
+    for name in before {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 fn put_together(
@@ -183,6 +207,8 @@ impl Converted {
             late_events: statistics.late_events,
             without_log_entry: statistics.without_log_entry,
             bytes,
+            malformed: statistics.malformed.clone(),
+            redacted: header.redacted.clone(),
             skipped_by_reason: statistics
                 .skipped
                 .iter()

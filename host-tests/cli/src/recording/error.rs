@@ -44,10 +44,19 @@ pub enum RecordingProblem {
     /// It can't be read.
     #[error("can't be read")]
     Io(#[source] io::Error),
+    /// Access logs lie beside the taps of the same traffic, which would be read twice.
+    #[error("access logs and taps are given together, which would count the same traffic twice")]
+    LogBesideTaps,
     /// It isn't JSON.
     #[error("not JSON: {message}")]
     Json {
         /// What the parser says.
+        message: String,
+    },
+    /// It isn't what GoReplay writes.
+    #[error("not a payload of GoReplay: {message}")]
+    Payload {
+        /// What was expected.
         message: String,
     },
     /// The events of a stream are in an order that no proxy produces.
@@ -90,14 +99,19 @@ impl RecordingProblem {
     fn help(&self) -> Option<&'static str> {
         Some(match self {
             Self::Empty | Self::UnknownFormat { .. } => {
-                "expected Envoy's tap output (JSON) or a recording that `tidegate record` wrote; `--from` names the format"
+                "expected a recording that `tidegate record` wrote, Envoy's taps or access log (JSON), a HAR, or a file of GoReplay; `--from` names the format"
+            }
+            Self::LogBesideTaps => {
+                "give the log with `--access-log` to join it with the taps, or `--from access-log` to read it alone"
             }
             Self::TooLong { .. } => "a larger limit is set with `--max-entry-bytes`",
             Self::Version { .. } => {
                 "use a newer version of tidegate, or record the traffic again with this one"
             }
             Self::Sequence(problem) => problem.help(),
-            Self::Io(_) | Self::Json { .. } | Self::Shape { .. } => return None,
+            Self::Io(_) | Self::Json { .. } | Self::Payload { .. } | Self::Shape { .. } => {
+                return None;
+            }
         })
     }
 }
@@ -119,6 +133,40 @@ impl RecordingError {
     #[must_use]
     pub fn problem(&self) -> &RecordingProblem {
         &self.0.problem
+    }
+
+    /// Says whether what follows in the input may still be good.
+    pub(super) fn is_recoverable(&self) -> bool {
+        match self.0.problem {
+            RecordingProblem::Json { .. }
+            | RecordingProblem::Payload { .. }
+            | RecordingProblem::Sequence(_)
+            | RecordingProblem::Shape { .. }
+            | RecordingProblem::TooLong { .. } => true,
+            RecordingProblem::Empty
+            | RecordingProblem::Io(_)
+            | RecordingProblem::LogBesideTaps
+            | RecordingProblem::UnknownFormat { .. }
+            | RecordingProblem::Version { .. } => false,
+        }
+    }
+
+    /// Says whether the end of the entry can't be trusted either.
+    pub(super) fn is_syntax(&self) -> bool {
+        matches!(
+            self.0.problem,
+            RecordingProblem::Json { .. } | RecordingProblem::TooLong { .. }
+        )
+    }
+
+    /// Puts what an entry's path begins with in front of it: where the entry is in its document.
+    pub(super) fn within(mut self, parent: impl FnOnce() -> String) -> Self {
+        if let RecordingProblem::Shape { path, .. } = &mut self.0.problem
+            && let Some(rest) = path.strip_prefix('$')
+        {
+            *path = format!("{}{rest}", parent());
+        }
+        self
     }
 
     /// Makes an error for an input as a whole.
@@ -165,13 +213,27 @@ impl RecordingError {
         start: Place,
         error: &serde_json::Error,
     ) -> Self {
+        Self::of_seed(input, entry, start, error, std::marker::PhantomData::<T>)
+    }
+
+    /// The same for what is read with a seed.
+    pub(super) fn of_seed<'a>(
+        input: &str,
+        entry: &'a [u8],
+        start: Place,
+        error: &serde_json::Error,
+        seed: impl serde::de::DeserializeSeed<'a>,
+    ) -> Self {
         let place = (error.line(), error.column());
         let message = without_place(&error.to_string());
         let problem = if error.is_data() {
             let mut parser = serde_json::Deserializer::from_slice(entry);
-            let path = serde_path_to_error::deserialize::<_, T>(&mut parser)
-                .err()
-                .map_or_else(|| "$".to_owned(), |error| json_path(error.path()));
+            let mut track = serde_path_to_error::Track::new();
+            let tracked = serde_path_to_error::Deserializer::new(&mut parser, &mut track);
+            let path = match seed.deserialize(tracked) {
+                Ok(_) => "$".to_owned(),
+                Err(_) => json_path(&track.path()),
+            };
             RecordingProblem::Shape {
                 path,
                 message: in_our_words(&message),

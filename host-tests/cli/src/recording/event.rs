@@ -140,6 +140,10 @@ pub struct Close<'a> {
     pub flags: Option<Cow<'a, str>>,
     /// Who ended it.
     pub reason: CloseReason,
+    /// Size of the request's body, in bytes, where the source knows it and didn't keep the body.
+    pub request_bytes: Option<u64>,
+    /// Size of the response's body, in bytes, where the source knows it and didn't keep the body.
+    pub response_bytes: Option<u64>,
 }
 
 /// Who ended a stream.
@@ -196,7 +200,7 @@ impl Event<'_> {
             EventKind::Close(close) => EventKind::Close(Close {
                 details: owned(close.details),
                 flags: owned(close.flags),
-                reason: close.reason,
+                ..close
             }),
         };
         Event {

@@ -9,7 +9,7 @@ pub const FORMAT_NAME: &str = "tidegate-recording";
 /// The major version that is read and written. A reader refuses a newer one.
 pub const FORMAT_MAJOR: u32 = 1;
 /// The minor version that is written. Later ones add fields that a reader of this major may not know.
-pub const FORMAT_MINOR: u32 = 0;
+pub const FORMAT_MINOR: u32 = 1;
 
 /// Where a recording comes from and what it knows of the clusters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,8 @@ pub const FORMAT_MINOR: u32 = 0;
 pub struct Header {
     /// Name and version of the format.
     pub format: Format,
-    /// What was recorded: `envoy-tap-buffered`, `envoy-tap-streamed`, `envoy-tap`, or anything else.
+    /// What was recorded: `envoy-tap-buffered`, `envoy-tap-streamed`, `envoy-tap`, `har`, `envoy-access-log`, `goreplay`,
+    /// or anything else.
     pub source: String,
     /// What wrote the file: name and version.
     pub producer: String,
@@ -30,6 +31,9 @@ pub struct Header {
     /// The clusters with the endpoints that they had.
     #[serde(default)]
     pub clusters: Vec<Cluster>,
+    /// What was taken out of it: `cookies`, `authorization`, `query`, `bodies`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
 }
 
 /// Name and version of the format.

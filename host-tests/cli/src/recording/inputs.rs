@@ -7,23 +7,52 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, FieldMap, LogLines};
 use super::entries::Entries;
 use super::error::{RecordingError, RecordingProblem};
+use super::goreplay::GoReplay;
+use super::har::Har;
 use super::header::{Cluster, Format, Header};
+use super::import::{Converter, Importer, InputFile};
 use super::jsonl::Jsonl;
 use super::merge::{Merge, Source};
 use super::reader::{InputFormat, ReadOptions, RecordingReader, Statistics};
-use super::tap::{Tap, TapFile};
+use super::tap::Tap;
+
+/// How much is looked at to recognise a format that isn't recognised by its first entry.
+const LOOK_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Collects inputs until it is known what they are.
 #[derive(Debug)]
 pub(super) struct Inputs<'a> {
     options: &'a ReadOptions,
     log: AccessLog,
+    fields: FieldMap,
     recordings: Vec<Jsonl>,
-    taps: Vec<(Option<u64>, usize, TapFile)>,
+    taps: Files,
+    logs: Files,
+    captures: Files,
+    /// Each is a source of its own: users record at the same time.
+    hars: Vec<InputFile>,
     counted: Statistics,
+}
+
+/// Files of one format; they are read one after the other, in the order in which they begin.
+#[derive(Debug, Default)]
+struct Files(Vec<(Option<u64>, usize, InputFile)>);
+
+impl Files {
+    fn add(&mut self, beginning: Option<u64>, file: InputFile) {
+        let order = self.0.len();
+        self.0.push((beginning, order, file));
+    }
+
+    /// Those whose beginning is unknown come last, in the order in which they were given.
+    fn in_order(mut self) -> VecDeque<InputFile> {
+        self.0
+            .sort_by_key(|(beginning, order, _)| (beginning.unwrap_or(u64::MAX), *order));
+        self.0.into_iter().map(|(_, _, file)| file).collect()
+    }
 }
 
 /// The fields by which a format is recognised.
@@ -41,18 +70,27 @@ struct Probe {
 }
 
 impl<'a> Inputs<'a> {
-    /// Reads the access logs.
+    /// Reads the access logs and the field map.
     pub(super) fn new(options: &'a ReadOptions) -> Result<Self, RecordingError> {
+        let fields = match &options.fields {
+            Some(path) => FieldMap::open(path, options.max_entry_bytes)?,
+            None => FieldMap::default(),
+        };
         let mut log = AccessLog::default();
+        let mut counted = Statistics::default();
         for path in &options.access_logs {
-            log.read(path, options.max_entry_bytes)?;
+            let malformed = options.keep_going.then_some(&mut counted.malformed);
+            log.read(path, options.max_entry_bytes, &fields, malformed)?;
         }
-        let counted = Statistics::default();
         Ok(Self {
             options,
             log,
+            fields,
             recordings: Vec::new(),
-            taps: Vec::new(),
+            taps: Files::default(),
+            logs: Files::default(),
+            captures: Files::default(),
+            hars: Vec::new(),
             counted,
         })
     }
@@ -64,11 +102,7 @@ impl<'a> Inputs<'a> {
         path: Option<PathBuf>,
         may_be_empty: bool,
     ) -> Result<(), RecordingError> {
-        if self.options.from == Some(InputFormat::Tidegate) {
-            self.recordings.push(Jsonl::new(entries)?);
-            return Ok(());
-        }
-        if !entries.next_object()? {
+        if entries.skip_blank()?.is_none() {
             if may_be_empty {
                 self.counted.skip("empty files");
                 return Ok(());
@@ -78,27 +112,61 @@ impl<'a> Inputs<'a> {
                 RecordingProblem::Empty,
             ));
         }
-        entries.give_again();
         let format = match self.options.from {
             Some(format) => format,
-            None => recognise(&entries)?,
+            None => self.recognise(&mut entries)?,
         };
         match format {
-            InputFormat::Tidegate => self.recordings.push(Jsonl::new(entries)?),
-            InputFormat::EnvoyTap => {
-                let beginning = Tap::beginning(entries.entry(), &self.log);
-                let order = self.taps.len();
-                let file = path.map_or_else(|| TapFile::Open(entries), TapFile::Closed);
-                self.taps.push((beginning, order, file));
+            InputFormat::Tidegate => {
+                let jsonl = Jsonl::new(entries, self.options.keep_going)?;
+                self.recordings.push(jsonl);
             }
+            InputFormat::EnvoyTap => {
+                let beginning =
+                    first_entry(&mut entries).and_then(|entry| Tap::beginning(entry, &self.log));
+                self.taps.add(beginning, file(entries, path));
+            }
+            InputFormat::AccessLog => {
+                let beginning =
+                    first_entry(&mut entries).and_then(|entry| self.fields.beginning(entry));
+                self.logs.add(beginning, file(entries, path));
+            }
+            InputFormat::Goreplay => {
+                let beginning = entries.look_ahead(LOOK_AHEAD_BYTES, |ahead| {
+                    memchr::memchr(b'\n', ahead).is_some()
+                })?;
+                let beginning = GoReplay::beginning(beginning);
+                self.captures.add(beginning, file(entries, path));
+            }
+            InputFormat::Har => self.hars.push(file(entries, path)),
         }
         Ok(())
     }
 
+    /// Finds out the format of an input by how it begins.
+    fn recognise(&self, entries: &mut Entries) -> Result<InputFormat, RecordingError> {
+        let beginning = entries.look_ahead(LOOK_AHEAD_BYTES, |ahead| {
+            Har::recognises(ahead).is_some() && GoReplay::recognises(ahead).is_some()
+        })?;
+        if Har::recognises(beginning) == Some(true) {
+            return Ok(InputFormat::Har);
+        }
+        if GoReplay::recognises(beginning) == Some(true) {
+            return Ok(InputFormat::Goreplay);
+        }
+        entries.next_object()?;
+        entries.give_again();
+        recognise(entries, &self.fields)
+    }
+
     /// Makes a reader of them; `name` stands for the inputs in messages.
-    pub(super) fn into_reader(mut self, name: &str) -> Result<RecordingReader, RecordingError> {
-        if self.recordings.is_empty() && self.taps.is_empty() {
-            return Err(RecordingError::of_input(name, RecordingProblem::Empty));
+    pub(super) fn into_reader(self, name: &str) -> Result<RecordingReader, RecordingError> {
+        let is_recognised = self.options.from.is_none();
+        if is_recognised && !self.taps.0.is_empty() && !self.logs.0.is_empty() {
+            return Err(RecordingError::of_input(
+                name,
+                RecordingProblem::LogBesideTaps,
+            ));
         }
         let mut header = header_of(&self.recordings);
         for cluster in &self.options.endpoints {
@@ -109,16 +177,25 @@ impl<'a> Inputs<'a> {
             .into_iter()
             .map(|recording| Source::Tidegate(Box::new(recording)))
             .collect();
-        if !self.taps.is_empty() {
-            // Those whose beginning is unknown come last, in the order in which they were given.
-            self.taps
-                .sort_by_key(|(beginning, order, _)| (beginning.unwrap_or(u64::MAX), *order));
-            let files: VecDeque<TapFile> = self.taps.into_iter().map(|(_, _, file)| file).collect();
-            let tap = Tap::new(files, self.log, self.options);
-            sources.push(Source::Tap {
-                tap: Box::new(tap),
+        let mut foreign: Vec<(VecDeque<InputFile>, Box<dyn Converter>)> = vec![
+            (self.taps.in_order(), Box::new(Tap::new(self.log))),
+            (self.logs.in_order(), Box::new(LogLines::new(self.fields))),
+            (
+                self.captures.in_order(),
+                Box::new(GoReplay::new(self.options.reorder_window_ns)),
+            ),
+        ];
+        for har in self.hars {
+            foreign.push((VecDeque::from([har]), Box::new(Har::default())));
+        }
+        for (files, converter) in foreign.into_iter().filter(|(files, _)| !files.is_empty()) {
+            sources.push(Source::Foreign {
+                importer: Box::new(Importer::new(files, converter, self.options)),
                 next: None,
             });
+        }
+        if sources.is_empty() {
+            return Err(RecordingError::of_input(name, RecordingProblem::Empty));
         }
         Ok(RecordingReader::new(
             Merge::new(sources),
@@ -128,7 +205,18 @@ impl<'a> Inputs<'a> {
     }
 }
 
-fn recognise(entries: &Entries) -> Result<InputFormat, RecordingError> {
+fn file(entries: Entries, path: Option<PathBuf>) -> InputFile {
+    path.map_or_else(|| InputFile::Open(entries), InputFile::Closed)
+}
+
+/// Looks at the first entry. Whatever is wrong with it is found again when it is read.
+fn first_entry(entries: &mut Entries) -> Option<&[u8]> {
+    let found = entries.next_object().ok()?;
+    entries.give_again();
+    found.then(|| entries.entry())
+}
+
+fn recognise(entries: &Entries, fields: &FieldMap) -> Result<InputFormat, RecordingError> {
     let probe: Probe = serde_json::from_slice(entries.entry()).map_err(|error| {
         RecordingError::of_json::<Probe>(entries.name(), entries.entry(), entries.start(), &error)
     })?;
@@ -142,9 +230,11 @@ fn recognise(entries: &Entries) -> Result<InputFormat, RecordingError> {
     if is_tap {
         return Ok(InputFormat::EnvoyTap);
     }
-    let found =
-        "an object without `format`, `http_buffered_trace` and `http_streamed_trace_segment`"
-            .to_owned();
+    if fields.recognises(entries.entry()) {
+        return Ok(InputFormat::AccessLog);
+    }
+    let found = "an object without `format`, `http_buffered_trace`, `http_streamed_trace_segment` and `log`, and without the time and the request of an access log"
+        .to_owned();
     let problem = RecordingProblem::UnknownFormat { found };
     Err(RecordingError::of_entry(
         entries.name(),
@@ -160,7 +250,7 @@ fn header_of(recordings: &[Jsonl]) -> Header {
     let Some(first) = headers.next() else {
         return Header {
             format: Format::default(),
-            source: "envoy-tap".to_owned(),
+            source: "mixed".to_owned(),
             producer: super::PRODUCER.to_owned(),
             ..Header::default()
         };
@@ -173,6 +263,10 @@ fn header_of(recordings: &[Jsonl]) -> Header {
         if merged.envoy != header.envoy {
             merged.envoy = None;
         }
+        // What is missing from all of them is missing from what they make together.
+        merged
+            .redacted
+            .retain(|name| header.redacted.contains(name));
         merged.recorded_at_ns = match (merged.recorded_at_ns, header.recorded_at_ns) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -198,6 +292,9 @@ pub(super) fn merge_cluster(clusters: &mut Vec<Cluster>, cluster: &Cluster) {
     }
 }
 
+/// The endings of files that are taken from a directory, `.gz` behind them or not.
+const ENDINGS: [&str; 4] = [".json", ".jsonl", ".har", ".gor"];
+
 /// Lists the recordings of a directory by name.
 pub(super) fn files_of(directory: &Path) -> Result<Vec<PathBuf>, RecordingError> {
     let failed = |error| {
@@ -216,7 +313,7 @@ pub(super) fn files_of(directory: &Path) -> Result<Vec<PathBuf>, RecordingError>
             .into_owned();
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
         if !name.starts_with('.')
-            && (plain.ends_with(".json") || plain.ends_with(".jsonl"))
+            && ENDINGS.iter().any(|ending| plain.ends_with(ending))
             && path.is_file()
         {
             files.push(path);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::error::RecordingError;
 use super::event::{Event, EventKind};
+use super::import::Importer;
 use super::jsonl::Jsonl;
-use super::tap::Tap;
 
 /// Several sources as one, in the order of time.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub(super) struct Merge {
 
 #[derive(Debug)]
 pub(super) enum Source {
-    Tap {
-        tap: Box<Tap>,
+    Foreign {
+        importer: Box<Importer>,
         next: Option<Box<Event<'static>>>,
     },
     Tidegate(Box<Jsonl>),
@@ -27,9 +27,9 @@ pub(super) enum Source {
 impl Source {
     fn peek_time(&mut self) -> Result<Option<u64>, RecordingError> {
         match self {
-            Self::Tap { tap, next } => {
+            Self::Foreign { importer, next } => {
                 if next.is_none() {
-                    *next = tap.next()?.map(Box::new);
+                    *next = importer.next()?.map(Box::new);
                 }
                 Ok(next.as_ref().map(|event| event.time_ns))
             }
@@ -39,9 +39,9 @@ impl Source {
 
     fn next(&mut self) -> Result<Option<Event<'_>>, RecordingError> {
         match self {
-            Self::Tap { tap, next } => next
+            Self::Foreign { importer, next } => next
                 .take()
-                .map_or_else(|| tap.next(), |event| Ok(Some(*event))),
+                .map_or_else(|| importer.next(), |event| Ok(Some(*event))),
             Self::Tidegate(jsonl) => jsonl.next(),
         }
     }

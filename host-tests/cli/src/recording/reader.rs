@@ -14,6 +14,7 @@ use super::error::RecordingError;
 use super::event::{Event, EventKind};
 use super::header::{Cluster, Header};
 use super::inputs::{Inputs, files_of};
+use super::malformed::Malformed;
 use super::merge::{Merge, Source};
 use super::session::SessionKey;
 
@@ -40,6 +41,10 @@ pub struct ReadOptions {
     pub reorder_window_ns: u64,
     /// The longest entry, in bytes.
     pub max_entry_bytes: usize,
+    /// Which keys of an access log hold what, in a file; `None` knows the usual ones.
+    pub fields: Option<PathBuf>,
+    /// Whether a malformed entry is counted and passed over.
+    pub keep_going: bool,
 }
 
 impl Default for ReadOptions {
@@ -52,6 +57,8 @@ impl Default for ReadOptions {
             session: SessionKey::Auto,
             reorder_window_ns: REORDER_WINDOW_NS,
             max_entry_bytes: MAX_ENTRY_BYTES,
+            fields: None,
+            keep_going: false,
         }
     }
 }
@@ -63,6 +70,12 @@ pub enum InputFormat {
     Tidegate,
     /// What Envoy's tap filter writes, as JSON.
     EnvoyTap,
+    /// HAR 1.2, as browsers export it.
+    Har,
+    /// Envoy's access log as JSON, without a tap.
+    AccessLog,
+    /// What GoReplay writes to a file.
+    Goreplay,
 }
 
 /// Says to which cluster requests go whose path begins with a prefix.
@@ -89,6 +102,8 @@ pub struct Statistics {
     pub body_bytes: u64,
     /// Pieces of bodies of which the source kept only the beginning.
     pub truncated: u64,
+    /// What was left out because it is malformed.
+    pub malformed: Malformed,
     /// What was left out, by what it was.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Events that came later than the reordering allows, and were moved to the time that was reached.
@@ -128,8 +143,8 @@ impl RecordingReader {
         }
     }
 
-    /// Opens files and directories, `-` for standard input; of a directory the files that end in `.json` and
-    /// `.jsonl`, also with `.gz`.
+    /// Opens files and directories, `-` for standard input; of a directory the files that end in `.json`, `.jsonl`, `.har`
+    /// and `.gor`, also with `.gz`.
     ///
     /// # Errors
     /// An input can't be read, is empty, or is of no format that is known; there is no input.
@@ -185,8 +200,26 @@ impl RecordingReader {
     #[must_use]
     pub fn source(&self) -> &str {
         match self.merge.sources.as_slice() {
-            [Source::Tap { tap, .. }] => tap.source(),
-            _ => &self.header.source,
+            [Source::Foreign { importer, .. }] => importer.source(),
+            sources => {
+                // Several HARs are still a HAR.
+                let mut names = sources.iter().filter_map(|source| match source {
+                    Source::Foreign { importer, .. } => Some(importer.source()),
+                    Source::Tidegate(_) => None,
+                });
+                match names.next() {
+                    None => &self.header.source,
+                    Some(first)
+                        if names.all(|name| name == first)
+                            && sources
+                                .iter()
+                                .all(|source| matches!(source, Source::Foreign { .. })) =>
+                    {
+                        first
+                    }
+                    Some(_) => "mixed",
+                }
+            }
         }
     }
 
@@ -196,11 +229,12 @@ impl RecordingReader {
         let mut statistics = self.counted.clone();
         for source in &self.merge.sources {
             match source {
-                Source::Tap { tap, .. } => tap.add_to(&mut statistics),
+                Source::Foreign { importer, .. } => importer.add_to(&mut statistics),
                 Source::Tidegate(jsonl) => {
                     statistics.bytes += jsonl.entries().bytes();
                     statistics.peak_buffered_bytes += jsonl.entries().peak_bytes();
                     statistics.open_streams += jsonl.open_streams();
+                    statistics.malformed.add(jsonl.malformed());
                 }
             }
         }

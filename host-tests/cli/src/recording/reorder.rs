@@ -6,7 +6,7 @@
 //! held events exceed [`HELD_BYTES_MAX`]. One that comes later still is moved to the time that was reached, and counted.
 //! Limits: memory ≤ [`HELD_BYTES_MAX`] and one trace. Cost: O(log held) per event.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::event::{Event, EventKind};
@@ -18,7 +18,10 @@ pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Holds events back until their turn.
 #[derive(Debug)]
 pub(super) struct Reorder {
-    held: BinaryHeap<Reverse<Held>>,
+    /// Times, orders of arrival and places: what is sorted is small, whatever the events are.
+    held: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Held>>,
+    free: Vec<usize>,
     window_ns: u64,
     newest_ns: u64,
     reached_ns: u64,
@@ -32,6 +35,8 @@ impl Reorder {
     pub(super) const fn new(window_ns: u64) -> Self {
         Self {
             held: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
             window_ns,
             newest_ns: 0,
             reached_ns: 0,
@@ -50,11 +55,18 @@ impl Reorder {
         let weight = event.weight_bytes();
         self.bytes += weight;
         self.peak = self.peak.max(self.bytes);
-        self.held.push(Reverse(Held {
-            order: (event.time_ns, self.arrived),
-            weight,
-            event,
-        }));
+        let time_ns = event.time_ns;
+        let held = Some(Held { weight, event });
+        let place = if let Some(place) = self.free.pop() {
+            if let Some(slot) = self.slots.get_mut(place) {
+                *slot = held;
+            }
+            place
+        } else {
+            self.slots.push(held);
+            self.slots.len() - 1
+        };
+        self.held.push(Reverse((time_ns, self.arrived, place)));
         self.arrived += 1;
     }
 
@@ -65,14 +77,14 @@ impl Reorder {
 
     /// Gives the earliest event if its turn has come; `at_end` when nothing more will be pushed.
     pub(super) fn pop(&mut self, at_end: bool) -> Option<Event<'static>> {
-        let Reverse(first) = self.held.peek()?;
-        let due = first.order.0.saturating_add(self.window_ns) < self.newest_ns;
+        let &Reverse((time_ns, _, place)) = self.held.peek()?;
+        let due = time_ns.saturating_add(self.window_ns) < self.newest_ns;
         if !(due || at_end || self.bytes > HELD_BYTES_MAX) {
             return None;
         }
-        let Reverse(Held {
-            mut event, weight, ..
-        }) = self.held.pop()?;
+        self.held.pop();
+        self.free.push(place);
+        let Held { weight, mut event } = self.slots.get_mut(place)?.take()?;
         self.bytes -= weight;
         if event.time_ns < self.reached_ns {
             self.late += 1;
@@ -95,29 +107,8 @@ impl Reorder {
 
 #[derive(Debug)]
 struct Held {
-    order: (u64, u64),
     weight: usize,
     event: Event<'static>,
-}
-
-impl PartialEq for Held {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Held {}
-
-impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Held {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.order.cmp(&other.order)
-    }
 }
 
 #[cfg(test)]

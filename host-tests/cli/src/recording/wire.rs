@@ -208,6 +208,8 @@ struct RawClose<'a> {
     flags: Option<Text<'a>>,
     #[serde(default)]
     reason: RawReason,
+    request_bytes: Option<u64>,
+    response_bytes: Option<u64>,
 }
 
 impl<'a> From<RawClose<'a>> for Close<'a> {
@@ -220,6 +222,8 @@ impl<'a> From<RawClose<'a>> for Close<'a> {
                 RawReason::Complete => CloseReason::Complete,
                 RawReason::UpstreamReset => CloseReason::UpstreamReset,
             },
+            request_bytes: raw.request_bytes,
+            response_bytes: raw.response_bytes,
         }
     }
 }
@@ -301,6 +305,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Octets<'a> {
             }
         }
         deserializer.deserialize_any(OctetsVisitor)
+    }
+}
+
+/// A string whose bytes need not be text: proxies and browsers write bodies as strings without asking what they hold.
+#[derive(Debug)]
+pub(super) struct Lenient<'a>(pub(super) Bytes<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lenient<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LenientVisitor;
+        impl<'de> Visitor<'de> for LenientVisitor {
+            type Value = Lenient<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+            fn visit_borrowed_bytes<E: de::Error>(
+                self,
+                bytes: &'de [u8],
+            ) -> Result<Self::Value, E> {
+                Ok(Lenient(Cow::Borrowed(bytes)))
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Lenient(Cow::Owned(bytes.to_vec())))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Lenient(Cow::Owned(text.as_bytes().to_vec())))
+            }
+        }
+        deserializer.deserialize_bytes(LenientVisitor)
     }
 }
 
@@ -440,6 +473,15 @@ impl Serialize for Kind<'_> {
                     .find_map(|(reason, name)| (reason == close.reason).then_some(name))
                     .ok_or_else(|| S::Error::custom("a reason without a name"))?;
                 map.serialize_entry("reason", reason)?;
+                let sizes = [
+                    ("request_bytes", close.request_bytes),
+                    ("response_bytes", close.response_bytes),
+                ];
+                for (name, size) in sizes {
+                    if let Some(size) = size {
+                        map.serialize_entry(name, &size)?;
+                    }
+                }
             }
         }
         map.end()

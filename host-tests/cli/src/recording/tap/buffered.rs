@@ -1,12 +1,14 @@
 //! Makes events of a buffered trace: the whole exchange, written when its stream ended.
 
+use super::super::access_log::AccessLog;
 use super::super::event::{CloseReason, EventKind, Headers, Trailers, Upstream};
+use super::super::import::{Context, close};
 use super::wire::{self, Buffered, HeaderValue};
-use super::{Context, close};
+use super::{log_entry, opening};
 
 /// Makes the events of one trace. In which order the two directions of an upgraded stream came isn't recorded: the
 /// client's bytes are put before the upstream's.
-pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
+pub(super) fn convert(trace: Buffered<'_>, log: &mut AccessLog, context: &mut Context) {
     let Some(request) = trace.request.filter(|request| !request.headers.is_empty()) else {
         context.statistics.skip("traces without a request");
         return;
@@ -18,7 +20,7 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
         end_stream: false,
         ..Headers::default()
     };
-    let log = context.log_entry(&headers);
+    let log = log_entry(log, &headers, context);
     let source = trace
         .downstream_connection
         .as_ref()
@@ -27,7 +29,7 @@ pub(super) fn convert(trace: Buffered<'_>, context: &mut Context) {
         .downstream_connection
         .as_ref()
         .and_then(|connection| connection.local_address.as_ref()?.to_text());
-    let open = context.open(&headers, &log, source, destination);
+    let open = context.open(&headers, opening(&log, source, destination));
     let begun_ns = request_time
         .or(log.start_ns)
         .unwrap_or_else(|| context.tick());

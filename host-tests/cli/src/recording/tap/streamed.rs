@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::access_log::LogEntry;
+use super::super::access_log::{AccessLog, LogEntry};
 use super::super::event::{Body, CloseReason, EventKind, Headers, Trailers, Upstream};
+use super::super::import::{Context, UNKNOWN_STEP_NS, close};
 use super::wire::{self, HeaderList, RawBody, Segment};
-use super::{Context, UNKNOWN_STEP_NS, close};
+use super::{log_entry, opening};
 
 /// Streams that may be unfinished in one file. A stream without an end is a few hundred bytes; the oldest is ended
 /// when there are more.
@@ -46,10 +47,15 @@ struct Direction {
 
 impl Streamed {
     /// Makes the events of one segment.
-    pub(super) fn convert(&mut self, segment: Segment<'_>, context: &mut Context) {
+    pub(super) fn convert(
+        &mut self,
+        segment: Segment<'_>,
+        log: &mut AccessLog,
+        context: &mut Context,
+    ) {
         let trace_id = segment.trace_id.0;
         if let Some(list) = segment.request_headers {
-            self.open(trace_id, list, context);
+            self.open(trace_id, list, log, context);
             return;
         }
         let Some(id) = self.numbers.get(&trace_id).copied() else {
@@ -110,7 +116,13 @@ impl Streamed {
         }
     }
 
-    fn open(&mut self, trace_id: u64, list: HeaderList<'_>, context: &mut Context) {
+    fn open(
+        &mut self,
+        trace_id: u64,
+        list: HeaderList<'_>,
+        log: &mut AccessLog,
+        context: &mut Context,
+    ) {
         if let Some(id) = self.numbers.get(&trace_id).copied() {
             // A tap identifier that was used again: the stream before is over.
             self.close(id, context);
@@ -125,7 +137,7 @@ impl Streamed {
             end_stream: false,
             ..Headers::default()
         };
-        let log = context.log_entry(&headers);
+        let log = log_entry(log, &headers, context);
         let method = headers.value(":method").unwrap_or_default();
         let mut stream = Stream {
             trace_id,
@@ -152,7 +164,7 @@ impl Streamed {
         };
         headers.end_stream = stream.request.is_over;
         let id = context.new_id();
-        let open = context.open(&headers, &stream.log, None, None);
+        let open = context.open(&headers, opening(&stream.log, None, None));
         stream.push(id, EventKind::Open(Box::new(open)), context);
         stream.push(id, EventKind::RequestHeaders(headers), context);
         self.numbers.insert(trace_id, id);

@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
-use super::super::event::{Body, Bytes, Field};
-use super::super::wire::{Base64, Text};
+use super::super::event::{Body, Field};
+use super::super::wire::{Base64, Lenient, Text};
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(expecting = "a trace, an object")]
@@ -181,35 +181,6 @@ impl Address<'_> {
         } else {
             format!("{address}:{port}")
         })
-    }
-}
-
-/// A string whose bytes need not be text: Envoy writes bodies as strings without asking what they hold.
-#[derive(Debug)]
-struct Lenient<'a>(Bytes<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Lenient<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LenientVisitor;
-        impl<'de> Visitor<'de> for LenientVisitor {
-            type Value = Lenient<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string")
-            }
-            fn visit_borrowed_bytes<E: de::Error>(
-                self,
-                bytes: &'de [u8],
-            ) -> Result<Self::Value, E> {
-                Ok(Lenient(Cow::Borrowed(bytes)))
-            }
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                Ok(Lenient(Cow::Owned(bytes.to_vec())))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Lenient(Cow::Owned(text.as_bytes().to_vec())))
-            }
-        }
-        deserializer.deserialize_bytes(LenientVisitor)
     }
 }
 
