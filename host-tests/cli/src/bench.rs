@@ -18,6 +18,7 @@ use crate::replay::{self, Cost, Detail, Options, Plugin, Replay, Totals, Vm};
 use crate::workspace;
 
 mod corpus;
+pub mod importers;
 
 use corpus::Corpus;
 

@@ -1,12 +1,18 @@
 //! `tidegate bench`.
 
-use crate::bench::{self, Measured, Report, Request, Spread};
+use std::path::PathBuf;
+
+use crate::bench::{self, Measured, Report, Request, Spread, importers};
 use crate::exit::ExitCode;
 use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands};
 
 /// Arguments of `tidegate bench`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// What to measure; requests through plugins without it.
+    #[command(subcommand)]
+    subject: Option<Subject>,
     /// How often time is measured.
     #[arg(long, default_value_t = 7, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -15,11 +21,39 @@ pub struct Arguments {
     seed: u64,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Subject {
+    /// Measure how fast recordings of every format are read, and in how much memory.
+    Importers(ImportersArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportersArguments {
+    /// Size of each file, in bytes. The files are temporary.
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
+    size: u64,
+    /// Measure with files of 1 GiB.
+    #[arg(long, conflicts_with = "size")]
+    long: bool,
+    /// Measure this format only. May be repeated.
+    #[arg(long = "format-of", value_enum, value_name = "FORMAT")]
+    formats: Vec<importers::Format>,
+    /// Seed of the order of the exchanges.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seed: u64,
+    /// Read this file and print what that took: what the process for a format does.
+    #[arg(long, hide = true, value_name = "FILE")]
+    measure: Option<PathBuf>,
+}
+
 /// Measures and prints. A missed goal is printed and is no failure: time depends on the machine.
 ///
 /// # Errors
 /// A plugin doesn't build or start.
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    if let Some(Subject::Importers(arguments)) = &arguments.subject {
+        return measure_importers(arguments, output);
+    }
     let report = bench::run(
         &Request {
             runs: arguments.runs,
@@ -33,6 +67,68 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         print(&report, output)?;
     }
     Ok(ExitCode::Passed)
+}
+
+fn measure_importers(arguments: &ImportersArguments, output: &Output) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &arguments.measure {
+        output.json(&importers::measure(path)?)?;
+        return Ok(ExitCode::Passed);
+    }
+    let report = importers::run(
+        &importers::Request {
+            size_bytes: if arguments.long {
+                1 << 30
+            } else {
+                arguments.size
+            },
+            seed: arguments.seed,
+            formats: arguments.formats.clone(),
+        },
+        output,
+    )?;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(ExitCode::Passed);
+    }
+    output.line(format_args!(
+        "files of {}, seed {}, processor time of one core",
+        bytes(report.size_bytes),
+        report.seed
+    ))?;
+    let mut table = Table::new(&[
+        ("format", Align::Left),
+        ("read per second", Align::Right),
+        ("goal", Align::Right),
+        ("", Align::Left),
+        ("streams", Align::Right),
+        ("events", Align::Right),
+        ("memory grew by", Align::Right),
+    ]);
+    for measured in &report.importers {
+        let measurement = &measured.measurement;
+        table.row([
+            measured.format.to_owned(),
+            bytes(measured.bytes_per_second),
+            measured
+                .goal_bytes_per_second
+                .map(bytes)
+                .unwrap_or_default(),
+            verdict(measured.met),
+            thousands(measurement.streams),
+            thousands(measurement.events),
+            measurement.peak_growth_bytes.map(bytes).unwrap_or_default(),
+        ]);
+    }
+    output.line(table)?;
+    Ok(ExitCode::Passed)
+}
+
+fn verdict(met: Option<bool>) -> String {
+    match met {
+        Some(true) => green().apply_to("met").to_string(),
+        Some(false) => red().apply_to("missed").to_string(),
+        None => String::new(),
+    }
 }
 
 fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
@@ -55,17 +151,12 @@ fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
         ("min … max", Align::Right),
     ]);
     for measured in &report.plugins {
-        let met = match measured.met {
-            Some(true) => green().apply_to("met").to_string(),
-            Some(false) => red().apply_to("missed").to_string(),
-            None => String::new(),
-        };
         table.row([
             measured.plugin.to_owned(),
             thousands(measured.replayed_per_second.median),
             range(measured.replayed_per_second),
             measured.goal_per_second.map(thousands).unwrap_or_default(),
-            met,
+            verdict(measured.met),
             thousands(measured.read_and_replayed_per_second.median),
             range(measured.read_and_replayed_per_second),
         ]);

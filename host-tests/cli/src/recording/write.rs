@@ -24,7 +24,7 @@ impl<W: Write> RecordingWriter<W> {
     }
 
     /// Goes on with lines only, for a header that is written elsewhere.
-    pub(super) const fn headless(out: W) -> Self {
+    pub(crate) const fn headless(out: W) -> Self {
         Self { out }
     }
 
