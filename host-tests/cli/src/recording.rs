@@ -25,6 +25,7 @@ mod scan;
 mod sequence;
 mod session;
 mod tap;
+mod text;
 mod wire;
 mod write;
 

@@ -55,6 +55,8 @@ fn cases() -> Vec<Case> {
         &["{\"http_buffered_trace\":{}}"],
     );
     named.options.from = Some(InputFormat::Tidegate);
+    let mut long_in_har = other("har_entry_longer_than_the_limit", &[&har(&[ENTRY])]);
+    long_in_har.options.max_entry_bytes = 100;
     vec![
         other("empty_file", &[]),
         other("blank_file", &["", "  "]),
@@ -193,7 +195,108 @@ fn cases() -> Vec<Case> {
         ),
         limited,
         named,
+        other("har_without_entries", &[r#"{"log":{"version":"1.2","entries":{}}}"#]),
+        other(
+            "har_with_a_wrong_type_in_an_entry",
+            &[&har(&[ENTRY, &ENTRY.replace("\"GET\"", "5")])],
+        ),
+        other(
+            "har_with_a_wrong_time",
+            &[&har(&[&ENTRY.replace("2026-11-23T22:30:00Z", "23.11.2026")])],
+        ),
+        other(
+            "har_without_a_request",
+            &[&har(&[r#"{"startedDateTime":"2026-11-23T22:30:00Z"}"#])],
+        ),
+        other(
+            "har_with_a_body_that_is_no_base64",
+            &[&har(&[&ENTRY.replace("\"ok\"", "\"ok\",\"encoding\":\"base64\"")])],
+        ),
+        other(
+            "har_with_a_body_in_another_encoding",
+            &[&har(&[&ENTRY.replace("\"ok\"", "\"ok\",\"encoding\":\"rot13\"")])],
+        ),
+        other(
+            "har_with_a_binary_message_that_is_no_base64",
+            &[&har(&[&ENTRY.replace(
+                "\"time\":5",
+                r#""time":5,"_webSocketMessages":[{"type":"send","time":1795473000.5,"opcode":2,"data":"&"}]"#,
+            )])],
+        ),
+        other(
+            "har_with_a_status_that_is_none",
+            &[&har(&[&ENTRY.replace("200", "2000")])],
+        ),
+        other(
+            "har_with_no_comma_between_entries",
+            &[&format!(r#"{{"log":{{"entries":[{ENTRY} {ENTRY}]}}}}"#)],
+        ),
+        other(
+            "har_that_breaks_off_between_entries",
+            &[&format!(r#"{{"log":{{"entries":[{ENTRY},"#)],
+        ),
+        other(
+            "har_that_breaks_off_in_an_entry",
+            &[r#"{"log":{"entries":["#, r#"  {"startedDateTime":"2026-"#],
+        ),
+        other(
+            "har_that_breaks_off_behind_its_entries",
+            &[&format!(r#"{{"log":{{"entries":[{ENTRY}]}}"#)],
+        ),
+        other(
+            "har_with_something_behind_it",
+            &[&har(&[ENTRY]), "{}"],
+        ),
+        long_in_har,
+        other(
+            "log_with_a_status_that_is_no_number",
+            &[LINE, &LINE.replace("200", "\"ok\"")],
+        ),
+        other(
+            "log_with_a_wrong_time",
+            &[LINE, &LINE.replace("2026-11-23T22:30:00Z", "yesterday")],
+        ),
+        other(
+            "log_with_a_method_that_is_an_object",
+            &[LINE, &LINE.replace("\"GET\"", "{}")],
+        ),
+        other("log_with_a_line_that_breaks_off", &[LINE, r#"{"start_time":"2026"#]),
+        other("log_with_a_line_that_is_no_object", &[LINE, "GET / 200"]),
+        payloads("capture_with_an_unknown_type", &["1 a 1 -1\nGET / HTTP/1.1\r\n\r\n", "7 b 2 -1\nGET / HTTP/1.1\r\n\r\n"]),
+        payloads("capture_without_a_time", &["1 a 1 -1\nGET / HTTP/1.1\r\n\r\n", "1 b\nGET / HTTP/1.1\r\n\r\n"]),
+        payloads("capture_with_a_head_that_breaks_off", &["1 a 1 -1\nGET / HTTP/1.1\r\nHost: h"]),
+        payloads("capture_with_no_head", &["1 a 1 -1\n\x16\x03\x01\x02 no HTTP"]),
+        payloads(
+            "capture_with_a_length_that_is_none",
+            &["1 a 1 -1\nPOST / HTTP/1.1\r\nContent-Length: many\r\n\r\n"],
+        ),
+        payloads(
+            "capture_with_a_wrong_chunk",
+            &["1 a 1 -1\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabcd\r\n"],
+        ),
     ]
+}
+
+const ENTRY: &str = r#"{"startedDateTime":"2026-11-23T22:30:00Z","time":5,"connection":"1","request":{"method":"GET","url":"http://h/"},"response":{"status":200,"content":{"text":"ok"}}}"#;
+
+const LINE: &str =
+    r#"{"start_time":"2026-11-23T22:30:00Z","method":"GET","path":"/","response_code":200}"#;
+
+fn har(entries: &[&str]) -> String {
+    format!(r#"{{"log":{{"entries":[{}]}}}}"#, entries.join(","))
+}
+
+/// A file of GoReplay.
+fn payloads(name: &'static str, payloads: &[&str]) -> Case {
+    let lines = payloads
+        .iter()
+        .map(|payload| format!("{payload}\n🐵🙈🙉"))
+        .chain([String::new()]);
+    Case {
+        name,
+        lines: lines.collect(),
+        options: ReadOptions::default(),
+    }
 }
 
 fn error_of(case: &Case) -> RecordingError {

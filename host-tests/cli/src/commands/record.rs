@@ -193,8 +193,13 @@ fn print(arguments: &Arguments, converted: &Converted, output: &Output) -> anyho
         output.line(format_args!("  cluster {cluster}: {endpoints} endpoints"))?;
     }
     if converted.truncated > 0 {
+        let advice = if converted.source.starts_with("envoy-tap") {
+            ": raise the tap's `max_buffered_rx_bytes` and `max_buffered_tx_bytes`"
+        } else {
+            ""
+        };
         output.warn(format_args!(
-            "{} bodies were cut off when they were recorded: raise the tap's `max_buffered_rx_bytes` and `max_buffered_tx_bytes`",
+            "{} bodies were cut off when they were recorded{advice}",
             thousands(converted.truncated)
         ));
     }

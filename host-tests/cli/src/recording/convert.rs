@@ -23,6 +23,8 @@ const DISTINCT_MAX: usize = 1_000_000;
 /// What was converted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Converted {
+    /// What was recorded, as the header says it.
+    pub source: String,
     /// Streams.
     pub streams: u64,
     /// Streams with a request and a response.
@@ -197,6 +199,7 @@ fn put_together(
 impl Converted {
     fn new(statistics: &Statistics, header: &Header, sessions: u64, bytes: u64) -> Self {
         Self {
+            source: header.source.clone(),
             streams: statistics.streams,
             exchanges: statistics.exchanges,
             sessions,

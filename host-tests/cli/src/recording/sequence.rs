@@ -112,24 +112,30 @@ impl Sequence {
         self.open.len()
     }
 
-    /// Takes note of an event.
+    /// Takes note of an event; not of one that is refused, so that a reader may pass it over.
     pub(super) fn check(&mut self, event: &Event<'_>) -> Result<(), SequenceProblem> {
-        let stream = event.stream;
         if event.time_ns < self.last_ns {
             return Err(SequenceProblem::TimeGoesBack {
                 from_ns: self.last_ns,
                 to_ns: event.time_ns,
             });
         }
+        self.check_order(event)?;
         self.last_ns = event.time_ns;
+        Ok(())
+    }
+
+    fn check_order(&mut self, event: &Event<'_>) -> Result<(), SequenceProblem> {
+        let stream = event.stream;
         let name = event.kind.name();
         if matches!(event.kind, EventKind::Open(_)) {
+            if self.open.contains_key(&stream) {
+                return Err(SequenceProblem::OpenedTwice { stream });
+            }
             if self.open.len() >= OPEN_STREAMS_MAX {
                 return Err(SequenceProblem::TooManyOpen);
             }
-            if self.open.insert(stream, State::default()).is_some() {
-                return Err(SequenceProblem::OpenedTwice { stream });
-            }
+            self.open.insert(stream, State::default());
             return Ok(());
         }
         let Some(state) = self.open.get_mut(&stream) else {

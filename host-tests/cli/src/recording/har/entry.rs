@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::super::client::{self, Target};
 use super::super::event::{Body, Close, CloseReason, EventKind, Headers};
 use super::super::import::{Context, Opening, mixed_number};
-use super::super::wire::Lenient;
+use super::super::text::Lenient;
 use super::frames;
 use super::wire::{Content, Direction, Entry, Header, Message, Request, Response};
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use super::super::wire::{Lenient, Text};
+use super::super::text::{Lenient, Text};
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an entry, an object")]

@@ -5,6 +5,7 @@
 //! latest when its response begins (gRPC excepted: its streams go both ways). Otherwise the end of the file ends it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::access_log::{AccessLog, LogEntry};
 use super::super::event::{Body, CloseReason, EventKind, Headers, Trailers, Upstream};
@@ -22,12 +23,14 @@ pub(super) struct Streamed {
     /// In the order of their numbers, which is that of their beginnings.
     streams: BTreeMap<u64, Stream>,
     numbers: BTreeMap<u64, u64>,
+    no_log: Arc<LogEntry>,
 }
 
 #[derive(Debug)]
 struct Stream {
     trace_id: u64,
-    log: LogEntry,
+    /// Shared by all where there is no log.
+    log: Arc<LogEntry>,
     /// Where the access log says when it began: the time of its last event.
     clock_ns: Option<u64>,
     request: Direction,
@@ -137,7 +140,11 @@ impl Streamed {
             end_stream: false,
             ..Headers::default()
         };
-        let log = log_entry(log, &headers, context);
+        let log = if log.was_read() {
+            Arc::new(log_entry(log, &headers, context))
+        } else {
+            Arc::clone(&self.no_log)
+        };
         let method = headers.value(":method").unwrap_or_default();
         let mut stream = Stream {
             trace_id,

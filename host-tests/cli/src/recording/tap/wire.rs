@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, Visitor};
 
 use super::super::event::{Body, Field};
-use super::super::wire::{Base64, Lenient, Text};
+use super::super::text::{Base64, Lenient, Text};
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(expecting = "a trace, an object")]
