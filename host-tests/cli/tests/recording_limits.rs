@@ -234,6 +234,9 @@ fn fields() -> impl Strategy<Value = OwnedFields> {
 /// Headers as they are generated.
 type OwnedFields = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Details and flags of an end.
+type Texts = (Option<String>, Option<String>);
+
 /// What a stream did, from which its events are made.
 #[derive(Debug, Clone)]
 struct Stream {
@@ -243,7 +246,7 @@ struct Stream {
     trailers: Option<OwnedFields>,
     upstream: Option<(String, Option<u64>)>,
     response: Option<(OwnedFields, Option<String>)>,
-    close: Option<(Option<String>, Option<String>, usize, [Option<u64>; 2])>,
+    close: Option<(Texts, usize, [Option<u64>; 2])>,
 }
 
 fn stream() -> impl Strategy<Value = Stream> {
@@ -257,7 +260,7 @@ fn stream() -> impl Strategy<Value = Stream> {
         proptest::option::of(fields()),
         proptest::option::of((".{0,12}", any::<Option<u64>>())),
         proptest::option::of((fields(), text())),
-        proptest::option::of((text(), text(), 0..3_usize, any::<[Option<u64>; 2]>())),
+        proptest::option::of(((text(), text()), 0..3_usize, any::<[Option<u64>; 2]>())),
     )
         .prop_map(
             |(open, request, pieces, trailers, upstream, response, close)| Stream {
@@ -323,7 +326,7 @@ fn kinds(stream: Stream) -> Vec<EventKind<'static>> {
             details: local.map(Into::into),
         }));
     }
-    if let Some((details, flags, reason, [request_bytes, response_bytes])) = stream.close {
+    if let Some(((details, flags), reason, [request_bytes, response_bytes])) = stream.close {
         let (reason, _) = CloseReason::ALL[reason];
         kinds.push(EventKind::Close(Close {
             details: cow(details),

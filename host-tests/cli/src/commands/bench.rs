@@ -36,7 +36,7 @@ struct ImportersArguments {
     #[arg(long, conflicts_with = "size")]
     long: bool,
     /// Measure this format only. May be repeated.
-    #[arg(long = "format-of", value_enum, value_name = "FORMAT")]
+    #[arg(long = "only", value_enum, value_name = "FORMAT")]
     formats: Vec<importers::Format>,
     /// Seed of the order of the exchanges.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]

@@ -24,8 +24,8 @@ pub struct Arguments {
     /// Version of the Envoy that was recorded, for the header.
     #[arg(long, value_name = "VERSION")]
     envoy: Option<String>,
-    /// Name the sessions of taps in the recording by this: `source-ip`, `cookie:NAME`, `header:NAME`. `auto` leaves
-    /// that to the replay.
+    /// Name the sessions in the recording by this: `source-ip`, `cookie:NAME`, `header:NAME`. `auto` leaves that to the
+    /// replay.
     #[arg(long, default_value = "auto", value_name = "KEY")]
     session: SessionKey,
     /// Take secrets out: `cookies`, `authorization` (headers with credentials), `query` (values in URLs that are named
@@ -64,10 +64,10 @@ pub struct Reading {
     /// Count malformed entries and go on behind them.
     #[arg(long)]
     keep_going: bool,
-    /// How far apart in time the traces of a file may come, in seconds.
+    /// How far apart in time the streams of a file may come, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     reorder_window: u32,
-    /// The longest line or trace, in bytes.
+    /// The longest line, trace or entry, in bytes.
     #[arg(long, default_value_t = recording::MAX_ENTRY_BYTES, value_name = "BYTES")]
     max_entry_bytes: usize,
 }

@@ -17,6 +17,7 @@ use super::import::{Converter, Importer, InputFile};
 use super::jsonl::Jsonl;
 use super::merge::{Merge, Source};
 use super::reader::{InputFormat, ReadOptions, RecordingReader, Statistics};
+use super::scan::Recovery;
 use super::tap::Tap;
 
 /// How much is looked at to recognise a format that isn't recognised by its first entry.
@@ -112,9 +113,11 @@ impl<'a> Inputs<'a> {
                 RecordingProblem::Empty,
             ));
         }
+        // A file that is opened again is read from its beginning: what is malformed there is counted then.
+        let is_kept = path.is_none();
         let format = match self.options.from {
             Some(format) => format,
-            None => self.recognise(&mut entries)?,
+            None => self.recognise(&mut entries, is_kept)?,
         };
         match format {
             InputFormat::Tidegate => {
@@ -122,13 +125,13 @@ impl<'a> Inputs<'a> {
                 self.recordings.push(jsonl);
             }
             InputFormat::EnvoyTap => {
-                let beginning =
-                    first_entry(&mut entries).and_then(|entry| Tap::beginning(entry, &self.log));
+                self.find_object(&mut entries, is_kept)?;
+                let beginning = Tap::beginning(entries.entry(), &self.log);
                 self.taps.add(beginning, file(entries, path));
             }
             InputFormat::AccessLog => {
-                let beginning =
-                    first_entry(&mut entries).and_then(|entry| self.fields.beginning(entry));
+                self.find_object(&mut entries, is_kept)?;
+                let beginning = self.fields.beginning(entries.entry());
                 self.logs.add(beginning, file(entries, path));
             }
             InputFormat::Goreplay => {
@@ -144,7 +147,11 @@ impl<'a> Inputs<'a> {
     }
 
     /// Finds out the format of an input by how it begins.
-    fn recognise(&self, entries: &mut Entries) -> Result<InputFormat, RecordingError> {
+    fn recognise(
+        &mut self,
+        entries: &mut Entries,
+        is_kept: bool,
+    ) -> Result<InputFormat, RecordingError> {
         let beginning = entries.look_ahead(LOOK_AHEAD_BYTES, |ahead| {
             Har::recognises(ahead).is_some() && GoReplay::recognises(ahead).is_some()
         })?;
@@ -154,9 +161,49 @@ impl<'a> Inputs<'a> {
         if GoReplay::recognises(beginning) == Some(true) {
             return Ok(InputFormat::Goreplay);
         }
-        entries.next_object()?;
-        entries.give_again();
-        recognise(entries, &self.fields)
+        loop {
+            self.find_object(entries, is_kept)?;
+            match recognise(entries, &self.fields) {
+                Ok(format) => return Ok(format),
+                Err(error) => self.pass_over(error, entries, is_kept)?,
+            }
+        }
+    }
+
+    /// Reads the first object, to look at it, and gives it again.
+    fn find_object(&mut self, entries: &mut Entries, is_kept: bool) -> Result<(), RecordingError> {
+        loop {
+            match entries.next_object() {
+                Ok(true) => {
+                    entries.give_again();
+                    return Ok(());
+                }
+                Ok(false) => return Ok(()),
+                Err(error) => self.pass_over(error, entries, is_kept)?,
+            }
+        }
+    }
+
+    /// Goes on behind a malformed beginning, as where a log was rotated.
+    ///
+    /// # Errors
+    /// The one that was found, if it isn't to be passed over or nothing follows.
+    fn pass_over(
+        &mut self,
+        error: RecordingError,
+        entries: &mut Entries,
+        is_kept: bool,
+    ) -> Result<(), RecordingError> {
+        if !self.options.keep_going
+            || !error.is_recoverable()
+            || !entries.recover(Recovery::LineStart, error.is_syntax())?
+        {
+            return Err(error);
+        }
+        if is_kept {
+            self.counted.malformed.note(&error);
+        }
+        Ok(())
     }
 
     /// Makes a reader of them; `name` stands for the inputs in messages.
@@ -207,13 +254,6 @@ impl<'a> Inputs<'a> {
 
 fn file(entries: Entries, path: Option<PathBuf>) -> InputFile {
     path.map_or_else(|| InputFile::Open(entries), InputFile::Closed)
-}
-
-/// Looks at the first entry. Whatever is wrong with it is found again when it is read.
-fn first_entry(entries: &mut Entries) -> Option<&[u8]> {
-    let found = entries.next_object().ok()?;
-    entries.give_again();
-    found.then(|| entries.entry())
 }
 
 fn recognise(entries: &Entries, fields: &FieldMap) -> Result<InputFormat, RecordingError> {

@@ -1,9 +1,10 @@
 //! Reads recordings of any format that is known, event by event, in the order of time.
 //!
 //! Inputs: files, directories of files, standard input; the format is recognised by the first entry.
-//! All inputs together are one recording: taps are ordered by time, several recordings of ours are merged.
-//! Limits: memory is the largest entry, the held events of taps ([`HELD_BYTES_MAX`](super::HELD_BYTES_MAX)) and some 24 bytes for each open
-//! stream; an access log is held whole. Cost: one pass, borrowing from the line.
+//! All inputs together are one recording: the files of a format are ordered by time; formats, recordings of ours and HARs are merged.
+//! Limits: memory is, for each of those that are merged, the largest entry, the events that are held for the sake of order
+//! ([`HELD_BYTES_MAX`](super::HELD_BYTES_MAX)) and some 24 bytes for each open stream; an access log that is joined is held whole.
+//! Cost: one pass; recordings of ours are read without a copy.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,10 +19,10 @@ use super::malformed::Malformed;
 use super::merge::{Merge, Source};
 use super::session::SessionKey;
 
-/// The longest entry that is read: a line, or a trace. A trace with bodies of some megabytes, in base64, fits.
+/// The longest entry that is read: a line, a trace, an entry of a HAR. One with bodies of some megabytes, in base64, fits.
 pub const MAX_ENTRY_BYTES: usize = 64 * 1024 * 1024;
 
-/// How far apart in time events may come in a file of taps: longer than most requests take.
+/// How far apart in time events may come in a file of another format than ours: longer than most requests take.
 pub const REORDER_WINDOW_NS: u64 = 60_000_000_000;
 
 /// How to read.
@@ -29,15 +30,15 @@ pub const REORDER_WINDOW_NS: u64 = 60_000_000_000;
 pub struct ReadOptions {
     /// The format; `None` recognises it.
     pub from: Option<InputFormat>,
-    /// Which cluster a stream of a tap goes to when nothing else says so; the first rule that matches.
+    /// Which cluster a stream of another format than ours goes to when nothing else says so; the first rule that matches.
     pub clusters: Vec<ClusterRule>,
     /// Endpoints of clusters, added to those that a recording names.
     pub endpoints: Vec<Cluster>,
     /// Access logs of the same traffic, which say of a tap's streams what the tap doesn't.
     pub access_logs: Vec<PathBuf>,
-    /// What names the session of a tap's stream; [`SessionKey::Auto`] names none.
+    /// What names the session of a stream of another format than ours; [`SessionKey::Auto`] names none.
     pub session: SessionKey,
-    /// How far apart in time the events of a file of taps may come, in nanoseconds.
+    /// How far apart in time the events of a file of another format than ours may come, in nanoseconds.
     pub reorder_window_ns: u64,
     /// The longest entry, in bytes.
     pub max_entry_bytes: usize,

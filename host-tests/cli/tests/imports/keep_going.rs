@@ -214,7 +214,7 @@ fn entries_of_a_har_are_passed_over_even_when_one_swallows_those_behind_it() {
     }
     // An export that was cut off: all that was whole, and one that was not.
     let half = text.find("/live").unwrap();
-    let statistics = statistics_of(&text[..half], &keep_going());
+    let statistics = statistics_of(text.split_at(half).0, &keep_going());
     assert_eq!((statistics.streams, statistics.malformed.count), (4, 1));
 }
 
@@ -228,6 +228,34 @@ fn payloads_of_goreplay_are_passed_over_one_by_one() {
     assert_eq!(statistics.streams, 3);
     assert_eq!(statistics.malformed.count, 2);
     assert_eq!(places(&statistics)[0], (10, 1));
+}
+
+#[test]
+fn a_log_that_was_rotated_within_a_line_is_recognised_all_the_same() {
+    let line = r#"{"start_time":"2026-11-23T22:30:00Z","method":"GET","path":"/"}"#;
+    for rest in [r#""/","response_code":200}"#, r#"{"method":"GET","pa"#] {
+        let text = format!("{rest}\n{line}\n{line}\n");
+        assert!(read_text(text.clone(), &ReadOptions::default()).is_err());
+        let statistics = statistics_of(text.clone(), &keep_going());
+        assert_eq!(
+            (statistics.streams, statistics.malformed.count),
+            (2, 1),
+            "{rest}"
+        );
+        // Several files are opened to be recognised and again to be read: a mistake still counts once.
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["a.jsonl", "b.jsonl"].map(|name| directory.path().join(name));
+        for path in &paths {
+            std::fs::write(path, &text).unwrap();
+        }
+        let reader = tidegate_cli::recording::RecordingReader::open(&paths, &keep_going()).unwrap();
+        let (_, statistics) = super::events_of(reader).unwrap();
+        assert_eq!(
+            (statistics.streams, statistics.malformed.count),
+            (4, 2),
+            "{rest}"
+        );
+    }
 }
 
 #[test]
