@@ -166,3 +166,29 @@ fn measured(
         met: goal.map(|goal| bytes_per_second >= goal),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_every_format_is_read_to_its_end_and_the_same_seed_makes_it_again() {
+        let exchanges = Exchange::load(&workspace::root().join(super::super::RECORDING)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for (format, name) in Format::ALL {
+            let text = |seed| {
+                let mut text = Vec::new();
+                let mut generator = Generator::new(&exchanges, seed);
+                generator.write(format, 200_000, &mut text).unwrap();
+                text
+            };
+            let path = directory.path().join(name);
+            std::fs::write(&path, text(1)).unwrap();
+            let measured = measure(&path).unwrap();
+            assert_eq!(measured.bytes, text(1).len() as u64, "{name}");
+            assert!(measured.bytes >= 200_000 && measured.streams > 20, "{name}");
+            assert!(measured.events >= 4 * measured.streams, "{name}");
+            assert_ne!(text(1), text(2), "{name}");
+        }
+    }
+}

@@ -35,6 +35,7 @@ pub(super) struct GoReplay {
     pending: BTreeMap<u64, Pending>,
     by_id: HashMap<Vec<u8>, u64>,
     pending_bytes: usize,
+    peak_bytes: usize,
     read: u64,
     newest_ns: u64,
 }
@@ -65,6 +66,7 @@ impl GoReplay {
             pending: BTreeMap::new(),
             by_id: HashMap::new(),
             pending_bytes: 0,
+            peak_bytes: 0,
             read: 0,
             newest_ns: 0,
         }
@@ -103,6 +105,7 @@ impl GoReplay {
         events.extend(message.trailers.map(EventKind::RequestTrailers));
         let weight = events.iter().map(weight).sum::<usize>() + meta.id.len();
         self.pending_bytes += weight;
+        self.peak_bytes = self.peak_bytes.max(self.pending_bytes);
         self.by_id.insert(meta.id.to_vec(), self.read);
         let pending = Pending {
             id: meta.id.to_vec(),
@@ -239,6 +242,10 @@ impl Converter for GoReplay {
             self.response(&meta, message, context);
         }
         Ok(())
+    }
+
+    fn peak_bytes(&self) -> usize {
+        self.peak_bytes
     }
 
     fn end(&mut self, context: &mut Context) {

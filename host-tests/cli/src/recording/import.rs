@@ -33,6 +33,11 @@ pub(super) trait Converter: fmt::Debug + Send {
     /// Takes note that a malformed entry was passed over.
     fn recovered(&mut self) {}
 
+    /// Returns how many bytes of events were held at most, besides those that wait for their turn.
+    fn peak_bytes(&self) -> usize {
+        0
+    }
+
     /// Ends what can't go on in another file.
     fn end_file(&mut self, _context: &mut Context) {}
 
@@ -93,7 +98,7 @@ impl Importer {
         let entries = self.entries.as_ref();
         statistics.bytes += self.used_bytes + entries.map_or(0, Entries::bytes);
         let peak = self.used_peak.max(entries.map_or(0, Entries::peak_bytes));
-        statistics.peak_buffered_bytes += peak;
+        statistics.peak_buffered_bytes += peak + self.converter.peak_bytes();
         statistics.open_streams += self.numbers.len();
         self.context.add_to(statistics);
     }
