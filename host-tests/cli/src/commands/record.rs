@@ -221,18 +221,25 @@ fn print(arguments: &Arguments, converted: &Converted, output: &Output) -> anyho
             thousands(converted.without_log_entry)
         ));
     }
-    if converted
+    let names_no_endpoint = converted
         .clusters
         .iter()
-        .all(|(_, endpoints)| *endpoints == 0)
-        && converted.exchanges > 0
-    {
-        output.warn(
-            "the recording names no endpoint: give them with `--endpoints` or `--access-log`",
-        );
+        .all(|(_, endpoints)| *endpoints == 0);
+    // A log is joined with taps only.
+    let or_log = if converted.source.starts_with("envoy-tap") {
+        " or `--access-log`"
+    } else {
+        ""
+    };
+    if names_no_endpoint && converted.exchanges > 0 {
+        output.warn(format_args!(
+            "the recording names no endpoint: give them with `--endpoints`{or_log}"
+        ));
     }
     if converted.clusters.is_empty() && converted.streams > 0 {
-        output.warn("no stream names its cluster: give it with `--cluster` or `--access-log`");
+        output.warn(format_args!(
+            "no stream names its cluster: give it with `--cluster`{or_log}"
+        ));
     }
     Ok(())
 }

@@ -236,6 +236,30 @@ fn a_websocket_over_http_2_is_an_upgrade_to_a_filter() {
 }
 
 #[test]
+fn a_handshake_is_over_when_the_first_message_comes() {
+    // As Chromium 156 writes it: `wait` lasts until after the first messages.
+    let lines = outline_of(|entry| {
+        entry["request"]["url"] = json!("ws://shop.example/live");
+        entry["response"]["status"] = json!(101);
+        entry["time"] = json!(46.3);
+        entry["timings"] = json!({"send": 0, "wait": 46.3, "receive": 0});
+        entry["_webSocketMessages"] = json!([
+            {"type": "receive", "time": 1_795_473_000.031, "opcode": 1, "data": "a"},
+            {"type": "send", "time": 1_795_473_000.008, "opcode": 1, "data": "b"},
+        ]);
+    });
+    assert_eq!(
+        lines[2..],
+        [
+            "8 #1 response_headers 101",
+            "8 #1 request_body 7",
+            "31 #1 response_body 3",
+            "46 #1 close Complete"
+        ]
+    );
+}
+
+#[test]
 fn cookies_are_taken_from_their_list_where_the_header_is_missing() {
     let text = document(|entry| {
         entry["request"]["cookies"] =

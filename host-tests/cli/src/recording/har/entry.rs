@@ -94,8 +94,13 @@ pub(super) fn convert(entry: &Entry<'_>, context: &mut Context) {
                 fields: client::response_fields(101, &fields, true),
                 ..Headers::default()
             };
-            context.push(times.answered, stream, EventKind::ResponseHeaders(headers));
-            let last_ns = push_messages(messages.unwrap_or_default(), stream, &times, context);
+            let messages = in_order(messages.unwrap_or_default());
+            // What Chromium gives for a WebSocket's handshake may last until some message or other: the first message came
+            // behind the handshake, whatever the timings say.
+            let first_ns = messages.first().map_or(u64::MAX, |message| message.time_ns);
+            let answered_ns = times.answered.min(first_ns).max(times.sent);
+            context.push(answered_ns, stream, EventKind::ResponseHeaders(headers));
+            let last_ns = push_messages(&messages, stream, answered_ns, context);
             ended_ns = ended_ns.max(last_ns);
         }
         Some(response) => {
@@ -284,24 +289,28 @@ fn respond(
     (may_have_body && size.0 > 0).then_some(size.0)
 }
 
-/// Makes frames of the messages, in the order of time; returns when the last one was.
+/// Puts messages into the order of time: Chromium lists them as it learns of them.
+fn in_order<'a, 'b>(messages: &'a [Message<'b>]) -> Vec<&'a Message<'b>> {
+    let mut messages: Vec<&Message<'_>> = messages.iter().collect();
+    messages.sort_by_key(|message| message.time_ns);
+    messages
+}
+
+/// Makes frames of the messages, none before the handshake; returns when the last one was.
 fn push_messages(
-    messages: &[Message<'_>],
+    messages: &[&Message<'_>],
     stream: u64,
-    times: &Times,
+    answered_ns: u64,
     context: &mut Context,
 ) -> u64 {
-    let mut in_order: Vec<&Message<'_>> = messages.iter().collect();
-    in_order.sort_by_key(|message| message.time_ns);
-    let mut last_ns = times.answered;
-    for (index, message) in in_order.into_iter().enumerate() {
+    let mut last_ns = answered_ns;
+    for (index, message) in messages.iter().enumerate() {
         let Some((direction, opcode)) = message.kind else {
             context
                 .statistics
                 .skip("messages of WebSockets that are errors");
             continue;
         };
-        // The two clocks of a browser differ by some milliseconds: nothing comes before the handshake.
         last_ns = message.time_ns.max(last_ns);
         let mask = frames::mask(stream, index as u64);
         let event = match direction {
