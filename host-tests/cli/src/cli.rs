@@ -46,7 +46,7 @@ enum Verb {
     Inspect(inspect::Arguments),
     /// Replay recordings through a plugin and show what it did, and why.
     Replay(replay::Arguments),
-    /// Convert recorded traffic into a recording.
+    /// Make a recording, of recorded traffic or from a running Envoy.
     Record(record::Arguments),
     /// Replay the committed recordings through sticky-session and show what a newcomer wants to see.
     Demo(demo::Arguments),

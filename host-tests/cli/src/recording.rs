@@ -16,6 +16,7 @@ mod header;
 mod import;
 mod inputs;
 mod jsonl;
+pub mod live;
 mod malformed;
 mod merge;
 mod reader;

@@ -1,5 +1,7 @@
 //! `tidegate record`.
 
+mod live;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -7,6 +9,7 @@ use serde::Serialize;
 
 use crate::exit::{ExitCode, WithCode};
 use crate::output::{self, Output, bytes, thousands};
+use crate::recording::live::LiveEnd;
 use crate::recording::{
     self, Cluster, ClusterRule, ConvertError, Converted, InputFormat, Malformed, ReadOptions,
     RecordingError, RecordingReader, Redactor, Secret, SessionKey,
@@ -16,7 +19,7 @@ use crate::recording::{
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Files or directories of recorded traffic; `-` is standard input. All of them become one recording.
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "admin", value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// The recording to write; it appears when it is complete.
     #[arg(short, long, value_name = "FILE.tidegate.jsonl")]
@@ -38,6 +41,8 @@ pub struct Arguments {
     redact_key: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
+    #[command(flatten)]
+    live: live::Live,
 }
 
 /// How to read recorded traffic; the same for every verb that does.
@@ -86,6 +91,7 @@ impl Reading {
             from: self.from,
             clusters: self.clusters.clone(),
             endpoints: self.endpoints.clone(),
+            known_clusters: Vec::new(),
             access_logs: self.access_logs.clone(),
             session: SessionKey::Auto,
             reorder_window_ns: u64::from(self.reorder_window) * 1_000_000_000,
@@ -130,19 +136,14 @@ pub fn report_malformed(malformed: &Malformed, output: &Output) {
 /// # Errors
 /// See the exit codes.
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    if let Some(admin) = &arguments.live.admin {
+        return live::run(arguments, admin, output);
+    }
     let options = ReadOptions {
         session: arguments.session.clone(),
         ..arguments.reading.options()
     };
-    let mut redactor = match (arguments.redact.as_slice(), &arguments.redact_key) {
-        ([], _) => None,
-        (secrets, None) => Some(Redactor::with_random_key(secrets)?),
-        (secrets, Some(path)) => Some(
-            Redactor::with_key_of(secrets, path)
-                .with_context(|| format!("failed to load the key `{}`", path.display()))
-                .with_code(ExitCode::Usage)?,
-        ),
-    };
+    let mut redactor = redactor(arguments)?;
     let mut reader = match RecordingReader::open(&arguments.inputs, &options) {
         Ok(reader) => reader,
         Err(error) => return Ok(report(&error, output)),
@@ -157,22 +158,47 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         Err(ConvertError::Input(error)) => return Ok(report(&error, output)),
         Err(error) => return Err(error).with_code(ExitCode::Usage),
     };
+    show(arguments, &converted, None, output)?;
+    Ok(ExitCode::Passed)
+}
+
+fn redactor(arguments: &Arguments) -> anyhow::Result<Option<Redactor>> {
+    Ok(match (arguments.redact.as_slice(), &arguments.redact_key) {
+        ([], _) => None,
+        (secrets, None) => Some(Redactor::with_random_key(secrets)?),
+        (secrets, Some(path)) => Some(
+            Redactor::with_key_of(secrets, path)
+                .with_context(|| format!("failed to load the key `{}`", path.display()))
+                .with_code(ExitCode::Usage)?,
+        ),
+    })
+}
+
+fn show(
+    arguments: &Arguments,
+    converted: &Converted,
+    end: Option<&LiveEnd>,
+    output: &Output,
+) -> anyhow::Result<()> {
     report_malformed(&converted.malformed, output);
     if output.is_json() {
         output.json(&Document {
             output: arguments.output.display().to_string(),
-            recording: &converted,
+            recording: converted,
+            end,
         })?;
-    } else {
-        print(arguments, &converted, output)?;
+        return Ok(());
     }
-    Ok(ExitCode::Passed)
+    print(arguments, converted, output)
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
     output: String,
     recording: &'a Converted,
+    /// Why a live recording ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<&'a LiveEnd>,
 }
 
 fn print(arguments: &Arguments, converted: &Converted, output: &Output) -> anyhow::Result<()> {

@@ -88,6 +88,8 @@ pub fn convert(
     let mut writer = RecordingWriter::headless(BufWriter::new(events));
     let recorded_at_ns = reader.first_time_ns()?;
     let mut clusters: Vec<Cluster> = reader.header().clusters.clone();
+    let known = reader.known_clusters().to_vec();
+    let mut named = BTreeSet::new();
     let mut sessions = BTreeSet::new();
     let mut cluster_of = std::collections::HashMap::new();
     while let Some(mut event) = reader.next()? {
@@ -98,13 +100,14 @@ pub fn convert(
             EventKind::Open(open) => {
                 if let Some(cluster) = &open.cluster {
                     cluster_of.insert(event.stream, cluster.to_string());
-                    merge_cluster(
-                        &mut clusters,
-                        &Cluster {
+                    if named.insert(cluster.to_string()) {
+                        let own = known.iter().find(|known| known.name == **cluster);
+                        let own = own.cloned().unwrap_or_else(|| Cluster {
                             name: cluster.to_string(),
                             endpoints: Vec::new(),
-                        },
-                    );
+                        });
+                        merge_cluster(&mut clusters, &own);
+                    }
                 }
                 let session = open.session.as_deref().map(str::to_owned);
                 let session = session.or_else(|| open.connection.map(|number| number.to_string()));

@@ -247,21 +247,26 @@ impl RecordingError {
     /// Renders the error for people, several lines with the offending text, with colours if asked.
     #[must_use]
     pub fn render(&self, colours: bool) -> String {
-        let theme = if colours {
-            miette::GraphicalTheme::unicode()
-        } else {
-            miette::GraphicalTheme::unicode_nocolor()
-        };
-        let handler = miette::GraphicalReportHandler::new_themed(theme)
-            .with_width(110)
-            .with_links(false);
-        let mut text = String::new();
-        // The handler fails only when the string does.
-        if handler.render_report(&mut text, self).is_err() {
-            text = self.to_string();
-        }
-        text
+        render(self, colours)
     }
+}
+
+/// Renders an error for people, several lines, with colours if asked.
+pub(super) fn render(error: &dyn Diagnostic, colours: bool) -> String {
+    let theme = if colours {
+        miette::GraphicalTheme::unicode()
+    } else {
+        miette::GraphicalTheme::unicode_nocolor()
+    };
+    let handler = miette::GraphicalReportHandler::new_themed(theme)
+        .with_width(110)
+        .with_links(false);
+    let mut text = String::new();
+    // The handler fails only when the string does.
+    if handler.render_report(&mut text, error).is_err() {
+        text = error.to_string();
+    }
+    text
 }
 
 impl fmt::Display for RecordingError {

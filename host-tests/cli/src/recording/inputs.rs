@@ -247,6 +247,7 @@ impl<'a> Inputs<'a> {
         Ok(RecordingReader::new(
             Merge::new(sources),
             header,
+            self.options.known_clusters.clone(),
             self.counted,
         ))
     }

@@ -34,6 +34,9 @@ pub struct ReadOptions {
     pub clusters: Vec<ClusterRule>,
     /// Endpoints of clusters, added to those that a recording names.
     pub endpoints: Vec<Cluster>,
+    /// Clusters as a running Envoy lists them. A stream of a tap goes to the one that has its endpoint, if nothing else
+    /// says where it goes; those that no stream goes to stay out of the recording.
+    pub known_clusters: Vec<Cluster>,
     /// Access logs of the same traffic, which say of a tap's streams what the tap doesn't.
     pub access_logs: Vec<PathBuf>,
     /// What names the session of a stream of another format than ours; [`SessionKey::Auto`] names none.
@@ -54,6 +57,7 @@ impl Default for ReadOptions {
             from: None,
             clusters: Vec::new(),
             endpoints: Vec::new(),
+            known_clusters: Vec::new(),
             access_logs: Vec::new(),
             session: SessionKey::Auto,
             reorder_window_ns: REORDER_WINDOW_NS,
@@ -130,15 +134,22 @@ impl Statistics {
 pub struct RecordingReader {
     merge: Merge,
     header: Header,
+    known_clusters: Vec<Cluster>,
     first: Option<Event<'static>>,
     counted: Statistics,
 }
 
 impl RecordingReader {
-    pub(super) const fn new(merge: Merge, header: Header, counted: Statistics) -> Self {
+    pub(super) const fn new(
+        merge: Merge,
+        header: Header,
+        known_clusters: Vec<Cluster>,
+        counted: Statistics,
+    ) -> Self {
         Self {
             merge,
             header,
+            known_clusters,
             first: None,
             counted,
         }
@@ -195,6 +206,11 @@ impl RecordingReader {
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Returns the clusters that were known beforehand.
+    pub(super) fn known_clusters(&self) -> &[Cluster] {
+        &self.known_clusters
     }
 
     /// Returns the name of what was recorded; for taps, as far as they were read.

@@ -85,6 +85,7 @@ impl Converter for Tap {
                 &error,
             )
         })?;
+        context.arrived_ns = wrapper.arrived_ns;
         if let Some(trace) = wrapper.http_buffered_trace {
             self.has_buffered = true;
             buffered::convert(trace, &mut self.log, context);
@@ -138,6 +139,7 @@ fn opening(log: &LogEntry, source: Option<String>, destination: Option<String>) 
         destination: destination.or_else(|| log.destination.clone()),
         protocol: log.protocol.clone(),
         cluster: log.cluster.clone(),
+        upstream: log.upstream.clone(),
         route: log.route.clone(),
     }
 }

@@ -58,6 +58,7 @@ impl LogLines {
                 protocol: entry.protocol.clone(),
                 cluster: entry.cluster.clone(),
                 route: entry.route.clone(),
+                upstream: entry.upstream.clone(),
             },
         );
         let begun_ns = entry.start_ns.unwrap_or_else(|| context.tick());

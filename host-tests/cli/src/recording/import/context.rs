@@ -1,7 +1,10 @@
 //! What converters need while they make events.
 
+use std::collections::HashMap;
+
 use super::super::access_log::LogEntry;
 use super::super::event::{Close, CloseReason, Event, EventKind, Headers, Open};
+use super::super::header::Cluster;
 use super::super::reader::{ClusterRule, ReadOptions, Statistics};
 use super::super::reorder::Reorder;
 use super::super::session::SessionKey;
@@ -16,7 +19,11 @@ pub(in super::super) const UNKNOWN_STEP_NS: u64 = 1_000_000;
 pub(in super::super) struct Context {
     pub(in super::super) reorder: Reorder,
     pub(in super::super) statistics: Statistics,
+    /// When the entry that is being read arrived, where it came from a running Envoy.
+    pub(in super::super) arrived_ns: Option<u64>,
     rules: Vec<ClusterRule>,
+    /// The cluster of each endpoint that is known; `None` of one that several clusters have.
+    cluster_of: HashMap<String, Option<String>>,
     session: SessionKey,
     clock_ns: u64,
     next_id: u64,
@@ -31,6 +38,8 @@ pub(in super::super) struct Opening {
     pub(in super::super) protocol: Option<String>,
     pub(in super::super) cluster: Option<String>,
     pub(in super::super) route: Option<String>,
+    /// The endpoint that served, from which the cluster follows where nothing names it.
+    pub(in super::super) upstream: Option<String>,
 }
 
 impl Context {
@@ -38,7 +47,9 @@ impl Context {
         Self {
             reorder: Reorder::new(options.reorder_window_ns),
             statistics: Statistics::default(),
+            arrived_ns: None,
             rules: options.clusters.clone(),
+            cluster_of: clusters_by_endpoint(&options.known_clusters),
             session: options.session.clone(),
             clock_ns: UNKNOWN_START_NS - UNKNOWN_STEP_NS,
             next_id: 1,
@@ -59,9 +70,12 @@ impl Context {
         self.reorder.pop(at_end)
     }
 
-    /// Returns a time for an event that has none.
-    pub(in super::super) const fn tick(&mut self) -> u64 {
-        self.clock_ns += UNKNOWN_STEP_NS;
+    /// Returns a time for an event that has none: that of its arrival, where it arrived while it was recorded.
+    pub(in super::super) fn tick(&mut self) -> u64 {
+        self.clock_ns = match self.arrived_ns {
+            Some(arrived_ns) => self.clock_ns.max(arrived_ns),
+            None => self.clock_ns + UNKNOWN_STEP_NS,
+        };
         self.clock_ns
     }
 
@@ -92,7 +106,11 @@ impl Context {
             source: owned(opening.source),
             destination: owned(opening.destination),
             protocol: owned(opening.protocol),
-            cluster: owned(opening.cluster.or_else(|| self.cluster(headers))),
+            cluster: owned(
+                opening
+                    .cluster
+                    .or_else(|| self.cluster(headers, opening.upstream.as_deref())),
+            ),
             route: owned(opening.route),
             session: None,
         };
@@ -100,13 +118,32 @@ impl Context {
         open
     }
 
-    fn cluster(&self, headers: &Headers<'_>) -> Option<String> {
+    fn cluster(&self, headers: &Headers<'_>, upstream: Option<&str>) -> Option<String> {
         let path = headers.value(":path").unwrap_or_default();
         self.rules
             .iter()
             .find(|rule| path.starts_with(rule.prefix.as_bytes()))
             .map(|rule| rule.name.clone())
+            .or_else(|| self.cluster_of.get(upstream?)?.clone())
     }
+}
+
+/// Finds out which cluster an endpoint stands for.
+fn clusters_by_endpoint(clusters: &[Cluster]) -> HashMap<String, Option<String>> {
+    let mut cluster_of = HashMap::new();
+    for cluster in clusters {
+        for endpoint in &cluster.endpoints {
+            cluster_of
+                .entry(endpoint.clone())
+                .and_modify(|known: &mut Option<String>| {
+                    if known.as_ref() != Some(&cluster.name) {
+                        *known = None;
+                    }
+                })
+                .or_insert_with(|| Some(cluster.name.clone()));
+        }
+    }
+    cluster_of
 }
 
 /// Says how a stream ended, from the access log where there is one.

@@ -2,7 +2,7 @@
 
 use super::super::access_log::AccessLog;
 use super::super::event::{CloseReason, EventKind, Headers, Trailers, Upstream};
-use super::super::import::{Context, close};
+use super::super::import::{Context, Opening, close};
 use super::wire::{self, Buffered, HeaderValue};
 use super::{log_entry, opening};
 
@@ -29,7 +29,15 @@ pub(super) fn convert(trace: Buffered<'_>, log: &mut AccessLog, context: &mut Co
         .downstream_connection
         .as_ref()
         .and_then(|connection| connection.local_address.as_ref()?.to_text());
-    let open = context.open(&headers, opening(&log, source, destination));
+    let upstream = trace
+        .upstream_connection
+        .and_then(|connection| connection.remote_address?.to_text())
+        .or_else(|| log.upstream.clone());
+    let opening = Opening {
+        upstream: upstream.clone(),
+        ..opening(&log, source, destination)
+    };
+    let open = context.open(&headers, opening);
     let begun_ns = request_time
         .or(log.start_ns)
         .unwrap_or_else(|| context.tick());
@@ -67,11 +75,13 @@ pub(super) fn convert(trace: Buffered<'_>, log: &mut AccessLog, context: &mut Co
         .or_else(|| log.end_ns())
         .unwrap_or(begun_ns)
         .max(begun_ns);
-    let ended_ns = log.end_ns().unwrap_or(answered_ns).max(answered_ns);
-    let upstream = trace
-        .upstream_connection
-        .and_then(|connection| connection.remote_address?.to_text());
-    if let Some(address) = upstream.or_else(|| log.upstream.clone()) {
+    // A trace that comes from a running Envoy arrives when its stream has ended.
+    let ended_ns = log
+        .end_ns()
+        .or(context.arrived_ns)
+        .unwrap_or(answered_ns)
+        .max(answered_ns);
+    if let Some(address) = upstream {
         let upstream = Upstream {
             address: address.into(),
             attempts: log.attempts,

@@ -112,10 +112,22 @@ impl Streamed {
         }
     }
 
-    /// Ends every stream: the file is over.
+    /// Ends every stream: the file is over. Of what was recorded from a running Envoy, only what may be whole is ended:
+    /// the rest was still going on.
     pub(super) fn close_all(&mut self, context: &mut Context) {
-        while let Some((&id, _)) = self.streams.first_key_value() {
-            self.close(id, context);
+        let goes_on = |stream: &Stream| {
+            stream.is_upgraded
+                || !stream
+                    .response
+                    .is_some_and(|response| response.may_be_whole())
+        };
+        let is_live = context.arrived_ns.is_some();
+        for (id, stream) in std::mem::take(&mut self.streams) {
+            self.numbers.remove(&stream.trace_id);
+            if !(is_live && goes_on(&stream)) {
+                self.streams.insert(id, stream);
+                self.close(id, context);
+            }
         }
     }
 

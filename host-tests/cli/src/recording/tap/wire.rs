@@ -17,6 +17,8 @@ pub(super) struct Wrapper<'a> {
     pub(super) http_buffered_trace: Option<Buffered<'a>>,
     #[serde(borrow, alias = "httpStreamedTraceSegment")]
     pub(super) http_streamed_trace_segment: Option<Segment<'a>>,
+    /// When it arrived from a running Envoy, in nanoseconds since the Unix epoch: not Envoy's, added on arrival.
+    pub(super) arrived_ns: Option<u64>,
     #[serde(alias = "socketBufferedTrace")]
     pub(super) socket_buffered_trace: Option<IgnoredAny>,
     #[serde(alias = "socketStreamedTraceSegment")]
