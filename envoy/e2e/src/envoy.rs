@@ -1,7 +1,7 @@
 //! A running Envoy.
 
 mod admin;
-mod process;
+pub(crate) mod process;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -159,6 +159,12 @@ impl Envoy {
             .get(name)
             .copied()
             .with_context(|| format!("Envoy has no listener `{name}`"))
+    }
+
+    /// Returns the admin's address.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
     }
 
     /// Returns what a path of the admin answers with status 200.

@@ -22,6 +22,10 @@ impl Admin {
         Self { address }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns status and body.
     pub(crate) async fn get(&self, path: &str) -> Result<(u16, String)> {
         let answer = Client::new(self.address).get(path).await?;

@@ -8,6 +8,7 @@ mod configuration;
 mod cookies;
 mod failures;
 mod hygiene;
+mod live;
 mod observability;
 mod recordings;
 mod same_decisions;
