@@ -7,6 +7,7 @@
 //! Every port is 0, nothing sleeps for a fixed time, and children die with the test that started them.
 
 pub mod bootstrap;
+pub mod browser;
 pub mod clients;
 pub mod envoy;
 pub mod fetch;

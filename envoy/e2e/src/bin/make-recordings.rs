@@ -1,4 +1,5 @@
-//! Makes the files of `host-tests/recordings` again: all, or those of the one folder that is named.
+//! Makes the files of `host-tests/recordings` again: all, or those of the one folder that is named. Those of `browser` need
+//! Chromium and are made only when they are named.
 #![expect(
     clippy::indexing_slicing,
     reason = "a JSON value that has no such field is null when it is read, and gets one when it is written"
@@ -9,12 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_e2e::bootstrap::{Bootstrap, STICKY_SESSION};
 use tidegate_e2e::envoy::{Envoy, Scenario};
 use tidegate_e2e::fetch::ENVOY_VERSION;
 use tidegate_e2e::recordings::census::Census;
-use tidegate_e2e::recordings::{application, files, plan, run};
+use tidegate_e2e::recordings::har_census::HarCensus;
+use tidegate_e2e::recordings::{application, browsers, files, page, plan, run};
 use tidegate_e2e::upstream::{Upstream, addresses};
 use tidegate_e2e::{paths, sticky, wait};
 
@@ -31,6 +33,7 @@ const STICKY: Traffic = Traffic {
 
 const PLAIN_NAME: &str = "round-robin";
 const STICKY_NAME: &str = "sticky-session";
+const BROWSER_NAME: &str = "browser";
 
 struct Traffic {
     seed: u64,
@@ -42,11 +45,17 @@ struct Traffic {
 async fn main() -> Result<()> {
     let only = std::env::args().nth(1);
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let by_browser = only.as_deref() == Some(BROWSER_NAME);
     ensure!(
-        wanted(PLAIN_NAME) || wanted(STICKY_NAME),
-        "there are `{PLAIN_NAME}` and `{STICKY_NAME}`; without a name both are made"
+        wanted(PLAIN_NAME) || wanted(STICKY_NAME) || by_browser,
+        "there are `{PLAIN_NAME}`, `{STICKY_NAME}` and `{BROWSER_NAME}`; without a name the first two are made"
     );
     let folder = paths::recordings();
+    if by_browser {
+        return browser(&folder.join(BROWSER_NAME))
+            .await
+            .context("the run with browsers");
+    }
     let (plain_folder, sticky_folder) = (folder.join(PLAIN_NAME), folder.join(STICKY_NAME));
     if wanted(PLAIN_NAME) {
         round_robin(&plain_folder)
@@ -91,13 +100,8 @@ async fn round_robin(folder: &Path) -> Result<()> {
 
 async fn sticky_session(folder: &Path) -> Result<()> {
     let mut upstreams = shop().await?;
-    let mut bootstrap = sticky::bootstrap(&upstreams)?;
-    let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
-    configuration["keys"] = json!({ "inline": sticky::TRIAL_KEYS });
-    configuration["reason_header"] = json!(true);
-    bootstrap
-        .configure(STICKY_SESSION, &configuration)?
-        .with_taps()?;
+    let (mut bootstrap, configuration) = trial(&upstreams)?;
+    bootstrap.with_taps()?;
     let envoy = Envoy::start(Scenario::new(bootstrap)).await?;
     let sessions = plan::plan(STICKY.seed, STICKY.sessions, STICKY.requests);
     let address = upstreams.last().context("no endpoint")?.address();
@@ -124,6 +128,44 @@ async fn sticky_session(folder: &Path) -> Result<()> {
         folder.join("trial-config.json"),
         format!("{configuration:#}\n"),
     )?;
+    Ok(())
+}
+
+/// The shipped configuration with keys that are published, and with the plugin's reasons in the answers.
+fn trial(upstreams: &[Upstream]) -> Result<(Bootstrap, Value)> {
+    let mut bootstrap = sticky::bootstrap(upstreams)?;
+    let mut configuration = bootstrap.plugin_configuration(STICKY_SESSION)?;
+    configuration["keys"] = json!({ "inline": sticky::TRIAL_KEYS });
+    configuration["reason_header"] = json!(true);
+    bootstrap.configure(STICKY_SESSION, &configuration)?;
+    Ok((bootstrap, configuration))
+}
+
+/// Lets browsers record themselves, and writes a page of its own: the others' counts stay.
+async fn browser(folder: &Path) -> Result<()> {
+    let mut upstreams = Vec::new();
+    for _ in 0..4 {
+        upstreams.push(Upstream::scripted(Arc::new(page::answer)).await?);
+    }
+    let (bootstrap, _) = trial(&upstreams)?;
+    let mut envoy = Envoy::start(Scenario::new(bootstrap)).await?;
+    let recorded = browsers::run(envoy.listener("edge")?).await?;
+    envoy.stop().await?;
+    fs::create_dir_all(folder)?;
+    for har in &recorded.hars {
+        fs::write(folder.join(format!("{}.har", har.name)), &har.text)?;
+    }
+    fs::copy(
+        envoy.folder().join("access.log"),
+        folder.join("access-log.jsonl"),
+    )?;
+    let census = HarCensus::of(folder)?;
+    let provenance = include_str!("../recordings/browser.md.in")
+        .replace("{browser}", &recorded.browser)
+        .replace("{envoy}", ENVOY_VERSION)
+        .replace("{rows}", &census.rows());
+    fs::write(folder.join("PROVENANCE.md"), provenance)?;
+    println!("{}:\n{}", folder.display(), census.rows());
     Ok(())
 }
 

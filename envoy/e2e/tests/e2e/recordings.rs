@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Result;
 use tidegate_e2e::paths;
 use tidegate_e2e::recordings::census::Census;
+use tidegate_e2e::recordings::har_census::HarCensus;
 use tidegate_e2e::recordings::{files, plan};
 
 #[test]
@@ -46,9 +47,30 @@ fn the_recordings_hold_what_their_provenance_says() -> Result<()> {
 }
 
 #[test]
+fn the_recordings_of_the_browser_hold_what_their_provenance_says() -> Result<()> {
+    let folder = paths::recordings().join("browser");
+    let page = fs::read_to_string(folder.join("PROVENANCE.md"))?;
+    let census = HarCensus::of(&folder)?;
+    assert!(page.contains(&census.rows()), "{}", census.rows());
+    for what in [
+        "WebSocket binary messages",
+        "answers 304",
+        "entries from the browser's cache",
+        "entries without an answer",
+        "redirects",
+    ] {
+        assert!(census.count(what) > 0, "there is no {what}");
+    }
+    assert_eq!(census.count("tabs"), 4);
+    assert_eq!(census.count("sessions of sticky-session"), 3);
+    assert_eq!(census.count("WebSockets"), 4);
+    Ok(())
+}
+
+#[test]
 fn the_recordings_are_small_and_say_nothing_about_the_machine() -> Result<()> {
     let mut total = 0;
-    for run in ["round-robin", "sticky-session"] {
+    for run in ["browser", "round-robin", "sticky-session"] {
         for entry in fs::read_dir(paths::recordings().join(run))? {
             let path = entry?.path();
             let text = fs::read_to_string(&path)?;
@@ -64,7 +86,7 @@ fn the_recordings_are_small_and_say_nothing_about_the_machine() -> Result<()> {
             }
         }
     }
-    assert!(total < 4_000_000, "{total} bytes");
+    assert!(total < 4_500_000, "{total} bytes");
     Ok(())
 }
 

@@ -133,8 +133,18 @@ fn not_sent(entry: &Entry<'_>) -> Option<&'static str> {
             .server_ip_address
             .as_ref()
             .is_some_and(|address| !address.0.is_empty());
-    (!has_status && !was_connected)
+    (!has_status && !was_connected && !was_aborted_on_its_way(entry))
         .then_some("entries that were blocked or failed before they were sent")
+}
+
+/// Says whether the page gave a request up after it was sent. Chromium then names no connection; but only of a request that was
+/// sent it has the headers that its network stack added.
+fn was_aborted_on_its_way(entry: &Entry<'_>) -> bool {
+    let response = entry.response.as_ref();
+    response.is_some_and(|response| reason(response) == CloseReason::ClientReset)
+        && request_fields(&entry.request)
+            .iter()
+            .any(|(name, _)| name == b"host" || name == b":authority")
 }
 
 fn times(entry: &Entry<'_>) -> Times {
@@ -250,6 +260,8 @@ fn reason(response: &Response<'_>) -> CloseReason {
     let error = response.error.as_ref().map(|error| error.0.as_ref());
     match error {
         None | Some("") => CloseReason::Complete,
+        // Chromium lists an answer without a body as aborted, when a script fetched it.
+        Some(_) if matches!(response.status.0, 204 | 205 | 304) => CloseReason::Complete,
         Some(error) if error.contains("ABORTED") => CloseReason::ClientReset,
         Some(_) => CloseReason::UpstreamReset,
     }
