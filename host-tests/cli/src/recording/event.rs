@@ -58,6 +58,37 @@ impl EventKind<'_> {
             Self::Close(_) => "close",
         }
     }
+
+    /// Returns about how many bytes of memory a copy takes.
+    pub(super) fn weight_bytes(&self) -> usize {
+        let fields = |fields: &[Field<'_>]| -> usize {
+            fields
+                .iter()
+                .map(|(name, value)| name.len() + value.len() + size_of::<Field<'_>>())
+                .sum()
+        };
+        let text = |text: &Option<Cow<'_, str>>| text.as_ref().map_or(0, |text| text.len());
+        size_of::<Self>()
+            + match self {
+                Self::Open(open) => {
+                    text(&open.source)
+                        + text(&open.destination)
+                        + text(&open.protocol)
+                        + text(&open.cluster)
+                        + text(&open.route)
+                        + text(&open.session)
+                }
+                Self::RequestHeaders(headers) | Self::ResponseHeaders(headers) => {
+                    fields(&headers.fields) + text(&headers.details)
+                }
+                Self::RequestBody(body) | Self::ResponseBody(body) => body.bytes.len(),
+                Self::RequestTrailers(trailers) | Self::ResponseTrailers(trailers) => {
+                    fields(&trailers.fields)
+                }
+                Self::Upstream(upstream) => upstream.address.len(),
+                Self::Close(close) => text(&close.details) + text(&close.flags),
+            }
+    }
 }
 
 /// What is known of a stream when it opens. What the source did not record is `None`.
@@ -213,33 +244,7 @@ impl Event<'_> {
     /// Returns about how many bytes of memory a copy of the event takes.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        let fields = |fields: &[Field<'_>]| -> usize {
-            fields
-                .iter()
-                .map(|(name, value)| name.len() + value.len() + size_of::<Field<'_>>())
-                .sum()
-        };
-        let text = |text: &Option<Cow<'_, str>>| text.as_ref().map_or(0, |text| text.len());
-        size_of::<Self>()
-            + match &self.kind {
-                EventKind::Open(open) => {
-                    text(&open.source)
-                        + text(&open.destination)
-                        + text(&open.protocol)
-                        + text(&open.cluster)
-                        + text(&open.route)
-                        + text(&open.session)
-                }
-                EventKind::RequestHeaders(headers) | EventKind::ResponseHeaders(headers) => {
-                    fields(&headers.fields) + text(&headers.details)
-                }
-                EventKind::RequestBody(body) | EventKind::ResponseBody(body) => body.bytes.len(),
-                EventKind::RequestTrailers(trailers) | EventKind::ResponseTrailers(trailers) => {
-                    fields(&trailers.fields)
-                }
-                EventKind::Upstream(upstream) => upstream.address.len(),
-                EventKind::Close(close) => text(&close.details) + text(&close.flags),
-            }
+        size_of::<Self>() - size_of::<EventKind<'_>>() + self.kind.weight_bytes()
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use self::message::Message;
 use super::entries::Entries;
 use super::error::{RecordingError, RecordingProblem};
-use super::event::{Close, CloseReason, Event, EventKind};
+use super::event::{Close, CloseReason, EventKind};
 use super::import::{Context, Converter, Opening};
 use super::scan::Recovery;
 
@@ -103,7 +103,7 @@ impl GoReplay {
         events.push(EventKind::RequestHeaders(message.headers));
         events.extend(message.body.map(EventKind::RequestBody));
         events.extend(message.trailers.map(EventKind::RequestTrailers));
-        let weight = events.iter().map(weight).sum::<usize>() + meta.id.len();
+        let weight = events.iter().map(EventKind::weight_bytes).sum::<usize>() + meta.id.len();
         self.pending_bytes += weight;
         self.peak_bytes = self.peak_bytes.max(self.pending_bytes);
         self.by_id.insert(meta.id.to_vec(), self.read);
@@ -259,16 +259,6 @@ fn push(pending: Pending, context: &mut Context) {
     for event in pending.events {
         context.push(pending.begun_ns, pending.stream, event);
     }
-}
-
-fn weight(kind: &EventKind<'static>) -> usize {
-    // Only to be weighed: cloning is cheaper than a second way to count.
-    Event {
-        time_ns: 0,
-        stream: 0,
-        kind: kind.clone(),
-    }
-    .weight_bytes()
 }
 
 impl<'a> Meta<'a> {

@@ -18,8 +18,13 @@ pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Holds events back until their turn.
 #[derive(Debug)]
 pub(super) struct Reorder {
-    /// Times, orders of arrival and places: what is sorted is small, whatever the events are.
+    /// Times, orders of arrival and places of the first events of runs: events that came one after the other with the same time.
+    /// What is sorted is small, whatever the events are.
     held: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// The rest of the run that is being given.
+    running: Option<usize>,
+    /// Time and place of the event that came last, while it is held.
+    newest: Option<(u64, usize)>,
     slots: Vec<Option<Held>>,
     free: Vec<usize>,
     window_ns: u64,
@@ -35,6 +40,8 @@ impl Reorder {
     pub(super) const fn new(window_ns: u64) -> Self {
         Self {
             held: BinaryHeap::new(),
+            running: None,
+            newest: None,
             slots: Vec::new(),
             free: Vec::new(),
             window_ns,
@@ -56,7 +63,11 @@ impl Reorder {
         self.bytes += weight;
         self.peak = self.peak.max(self.bytes);
         let time_ns = event.time_ns;
-        let held = Some(Held { weight, event });
+        let held = Some(Held {
+            weight,
+            event,
+            next: None,
+        });
         let place = if let Some(place) = self.free.pop() {
             if let Some(slot) = self.slots.get_mut(place) {
                 *slot = held;
@@ -66,7 +77,15 @@ impl Reorder {
             self.slots.push(held);
             self.slots.len() - 1
         };
-        self.held.push(Reverse((time_ns, self.arrived, place)));
+        let before = self
+            .newest
+            .filter(|(newest_ns, _)| *newest_ns == time_ns)
+            .and_then(|(_, before)| self.slots.get_mut(before)?.as_mut());
+        match before {
+            Some(before) => before.next = Some(place),
+            None => self.held.push(Reverse((time_ns, self.arrived, place))),
+        }
+        self.newest = Some((time_ns, place));
         self.arrived += 1;
     }
 
@@ -77,14 +96,28 @@ impl Reorder {
 
     /// Gives the earliest event if its turn has come; `at_end` when nothing more will be pushed.
     pub(super) fn pop(&mut self, at_end: bool) -> Option<Event<'static>> {
-        let &Reverse((time_ns, _, place)) = self.held.peek()?;
-        let due = time_ns.saturating_add(self.window_ns) < self.newest_ns;
-        if !(due || at_end || self.bytes > HELD_BYTES_MAX) {
-            return None;
-        }
-        self.held.pop();
+        let place = match self.running.take() {
+            Some(place) => place,
+            None => {
+                let &Reverse((time_ns, _, place)) = self.held.peek()?;
+                let due = time_ns.saturating_add(self.window_ns) < self.newest_ns;
+                if !(due || at_end || self.bytes > HELD_BYTES_MAX) {
+                    return None;
+                }
+                self.held.pop();
+                place
+            }
+        };
         self.free.push(place);
-        let Held { weight, mut event } = self.slots.get_mut(place)?.take()?;
+        let Held {
+            weight,
+            mut event,
+            next,
+        } = self.slots.get_mut(place)?.take()?;
+        self.running = next;
+        if self.newest.is_some_and(|(_, newest)| newest == place) {
+            self.newest = None;
+        }
         self.bytes -= weight;
         if event.time_ns < self.reached_ns {
             self.late += 1;
@@ -109,6 +142,8 @@ impl Reorder {
 struct Held {
     weight: usize,
     event: Event<'static>,
+    /// The place of the next event of the run.
+    next: Option<usize>,
 }
 
 #[cfg(test)]
@@ -138,6 +173,24 @@ mod tests {
         }
         assert_eq!(out, [2, 1, 4, 3, 5]);
         assert_eq!(reorder.late(), 0);
+    }
+
+    #[test]
+    fn events_of_the_same_time_come_out_as_they_came_in_also_while_they_are_given() {
+        let mut reorder = Reorder::new(0);
+        let mut out = Vec::new();
+        for (stream, time_ns) in [(1, 5), (2, 5), (3, 7), (4, 5), (5, 5)] {
+            reorder.push(open(stream, time_ns));
+        }
+        out.push(reorder.pop(true).unwrap().stream);
+        // One goes on with the run that is being given, one doesn't.
+        reorder.push(open(6, 5));
+        reorder.push(open(7, 8));
+        while let Some(event) = reorder.pop(true) {
+            out.push(event.stream);
+        }
+        assert_eq!(out, [1, 2, 4, 5, 6, 3, 7]);
+        assert_eq!((reorder.bytes, reorder.late()), (0, 0));
     }
 
     #[test]
