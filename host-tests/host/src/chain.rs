@@ -11,9 +11,12 @@
 mod body;
 mod callbacks;
 mod callout;
+mod data;
+mod grpc;
 mod headers;
 mod lifecycle;
 mod local;
+mod network;
 mod trailers;
 
 pub(crate) use local::grpc_status_of;
