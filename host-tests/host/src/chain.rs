@@ -19,6 +19,7 @@ mod local;
 mod network;
 mod trailers;
 
+pub(crate) use grpc::NO_ENDPOINT;
 pub(crate) use local::grpc_status_of;
 
 use crate::output::StreamId;

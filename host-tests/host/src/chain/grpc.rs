@@ -8,11 +8,30 @@ use crate::vm::run::Run;
 
 const INTERNAL: u32 = 13;
 const UNAVAILABLE: u32 = 14;
-/// SOURCE: what Envoy 1.40 was seen to tell; where a status came from is appended to its message.
+
+/// An answer that the proxy gives itself: its text, and the response code details that Envoy appends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local {
+    text: &'static str,
+    details: &'static str,
+}
+
+/// SOURCE: what a real Envoy 1.40 was seen to tell.
+pub(crate) const NO_ENDPOINT: Local = Local {
+    text: "no healthy upstream",
+    details: "no_healthy_upstream",
+};
+const TIMED_OUT: Local = Local {
+    text: "upstream request timeout",
+    details: "response_timeout",
+};
+const REFUSED: Local = Local {
+    text: "upstream connect error or disconnect/reset before headers. \
+           reset reason: remote connection failure",
+    details: "upstream_reset_before_response_started\
+              {remote_connection_failure|delayed_connect_error:_Connection_refused}",
+};
 const VIA_UPSTREAM: &str = "via_upstream";
-const TIMED_OUT: &str = "response_timeout";
-const REFUSED: &str = "upstream_reset_before_response_started\
-                       {remote_connection_failure|delayed_connect_error:_Connection_refused}";
 
 fn size(count: usize) -> i32 {
     u32::try_from(count).unwrap_or(u32::MAX).cast_signed()
@@ -41,31 +60,23 @@ impl Run<'_> {
                 status,
                 message,
                 metadata,
-            } => self.close_from_upstream(id, status, &message, metadata),
-            GrpcEvent::Refused => {
-                self.tell_no_metadata(id);
-                self.end_grpc(id, UNAVAILABLE, REFUSED);
-            }
+            } => self.close_grpc(id, status, &message, VIA_UPSTREAM, metadata),
+            GrpcEvent::Refused => self.answer_grpc(id, REFUSED),
         }
     }
 
     /// The proxy's own end of a call that took too long.
     pub(crate) fn time_out_grpc(&mut self, id: GrpcId) {
-        self.tell_no_metadata(id);
-        self.end_grpc(id, UNAVAILABLE, TIMED_OUT);
+        self.answer_grpc(id, TIMED_OUT);
     }
 
-    /// A stream that was never answered: the guest sees empty metadata at both ends.
-    pub(crate) fn tell_no_metadata(&mut self, id: GrpcId) {
-        if self.is_quiet(id) {
-            return;
-        }
-        self.tell_initial_metadata(id, HeaderMap::new(), false);
-        self.tell_metadata(
-            id,
-            CallbackKind::GrpcReceiveTrailingMetadata,
-            HeaderMap::new(),
-        );
+    fn answer_grpc(&mut self, id: GrpcId, local: Local) {
+        self.close_grpc(id, UNAVAILABLE, local.text, local.details, HeaderMap::new());
+    }
+
+    /// What a guest sees of a stream inside the call that opens it to a cluster without endpoints.
+    pub(crate) fn tell_no_endpoint(&mut self, id: GrpcId) {
+        self.tell_last_metadata(id, UNAVAILABLE, NO_ENDPOINT.text, HeaderMap::new());
     }
 
     /// Whether the guest sees no metadata of it: it is a call, and the rules say so.
@@ -75,21 +86,22 @@ impl Run<'_> {
         })
     }
 
-    fn close_from_upstream(
+    /// Ends a call or stream with a status; `details` say where that came from.
+    fn close_grpc(
         &mut self,
         id: GrpcId,
         status: u32,
         message: &str,
-        mut metadata: HeaderMap,
+        details: &str,
+        metadata: HeaderMap,
     ) {
         let Some(found) = self.grpc.get_mut(&id) else {
             return;
         };
-        let is_call = found.pending.message.is_some();
         let answer = found.answer.take();
-        if is_call && self.rules.grpc_calls_end_with_their_message {
+        if self.is_quiet(id) {
             match answer {
-                _ if status != 0 => self.end_grpc(id, status, &with_origin(message)),
+                _ if status != 0 => self.end_grpc(id, status, &with_details(message, details)),
                 Some(data) => {
                     self.tell_message(id, data);
                     self.forget_grpc(id);
@@ -98,19 +110,34 @@ impl Run<'_> {
             }
             return;
         }
-        // Without anything before it, it is an answer of trailers alone.
-        self.tell_initial_metadata(id, HeaderMap::new(), answer.is_some());
         if let Some(data) = answer {
+            self.tell_initial_metadata(id, HeaderMap::new(), true);
             self.tell_message(id, data);
         }
-        if metadata.get("grpc-status").is_none() {
-            metadata.add("grpc-status", status.to_string());
+        self.tell_last_metadata(id, status, message, metadata);
+        self.end_grpc(id, status, &with_details(message, details));
+    }
+
+    /// Tells trailing metadata. Where nothing came before it, it is an answer of trailers alone: initial
+    /// metadata is empty, and what HTTP has in the headers is among the trailers.
+    fn tell_last_metadata(
+        &mut self,
+        id: GrpcId,
+        status: u32,
+        message: &str,
+        mut metadata: HeaderMap,
+    ) {
+        let is_first = self.grpc.get(&id).is_some_and(|found| !found.is_answered);
+        self.tell_initial_metadata(id, HeaderMap::new(), false);
+        if is_first {
+            add_missing(&mut metadata, ":status", "200");
+            add_missing(&mut metadata, "content-type", "application/grpc");
         }
-        if metadata.get("grpc-message").is_none() && !message.is_empty() {
-            metadata.add("grpc-message", message);
+        add_missing(&mut metadata, "grpc-status", &status.to_string());
+        if !message.is_empty() {
+            add_missing(&mut metadata, "grpc-message", message);
         }
         self.tell_metadata(id, CallbackKind::GrpcReceiveTrailingMetadata, metadata);
-        self.end_grpc(id, status, &with_origin(message));
     }
 
     fn end_grpc(&mut self, id: GrpcId, status: u32, message: &str) {
@@ -260,11 +287,24 @@ impl Run<'_> {
     }
 }
 
-/// Appends where a status came from.
-fn with_origin(message: &str) -> String {
+fn add_missing(map: &mut HeaderMap, name: &str, value: &str) {
+    if map.get(name).is_none() {
+        map.add(name, value);
+    }
+}
+
+/// SOURCE: Envoy appends the response code details to the message.
+fn with_details(message: &str, details: &str) -> String {
     if message.is_empty() {
-        VIA_UPSTREAM.to_owned()
+        details.to_owned()
     } else {
-        format!("{message}{{{VIA_UPSTREAM}}}")
+        format!("{message}{{{details}}}")
+    }
+}
+
+impl Local {
+    /// The whole text, as a guest sees it.
+    pub(crate) fn message(self) -> String {
+        with_details(self.text, self.details)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::call::{Call, Stop, answer, bytes};
 use super::protobuf::{Field, bytes_of, fields};
+use crate::chain::NO_ENDPOINT;
 use crate::grpc::{GrpcId, GrpcOutput, PendingGrpc};
 use crate::headers::{HeaderMap, pairs};
 use crate::status::Status;
@@ -20,9 +21,8 @@ const CALL: u32 = 1;
 const STREAM: u32 = 2;
 
 const UNAVAILABLE: u32 = 14;
-/// SOURCE: what Envoy 1.40 tells of a cluster that it does not have, and of one without endpoints.
+/// SOURCE: what Envoy 1.40 tells of a cluster that it does not have.
 const NO_CLUSTER: &str = "Cluster not available";
-const NO_ENDPOINT: &str = "no_healthy_upstream";
 
 /// What a guest asks for.
 struct Request {
@@ -137,8 +137,8 @@ fn begin(
         Target::Cluster(name) => match endpoints(name) {
             // A name that is no message and no cluster: nothing begins, and no id is used up.
             None if fields(upstream).is_none() => return answer(Status::ParseFailure),
-            None => Some(NO_CLUSTER),
-            Some(0) => Some(NO_ENDPOINT),
+            None => Some(NO_CLUSTER.to_owned()),
+            Some(0) => Some(NO_ENDPOINT.message()),
             Some(_) => None,
         },
     };
@@ -161,9 +161,9 @@ fn begin(
     // Envoy tells a stream's metadata inside the call, and the end of both after the callback.
     let opened = GrpcId::of(number, token);
     let root = call.context().root;
-    if is_stream && failure == NO_ENDPOINT {
+    if is_stream && failure != NO_CLUSTER {
         let mut home = call.guest().world.take();
-        Run::inside(&mut home, number, call.store()).tell_no_metadata(opened);
+        Run::inside(&mut home, number, call.store()).tell_no_endpoint(opened);
         call.guest().world = home;
     }
     let world = &mut call.guest().world;

@@ -141,7 +141,7 @@ pub(crate) enum Action {
         root: u32,
         token: u32,
         status: u32,
-        message: &'static str,
+        message: String,
     },
 }
 

@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
                     token,
                     status,
                     message,
-                } => self.tell_grpc_close(instance, root, token, status, message),
+                } => self.tell_grpc_close(instance, root, token, status, &message),
             }
         }
     }

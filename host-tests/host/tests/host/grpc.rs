@@ -182,8 +182,9 @@ fn call_that_fails_is_closed_with_status_and_message() {
             13,
             GrpcEvent::Refused,
             14,
-            "upstream_reset_before_response_started{remote_connection_failure|\
-             delayed_connect_error:_Connection_refused}",
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure\
+             {upstream_reset_before_response_started{remote_connection_failure|\
+             delayed_connect_error:_Connection_refused}}",
         ),
     ] {
         support::exchange(&mut proxy);
@@ -202,7 +203,10 @@ fn call_times_out_in_virtual_time() {
     proxy.advance_to(proxy.now_ns() + 24_999_999);
     assert_eq!(watch.take(), []);
     proxy.advance_to(proxy.now_ns() + 1);
-    assert_eq!(watch.take(), closed(5, 14, "response_timeout"));
+    assert_eq!(
+        watch.take(),
+        closed(5, 14, "upstream request timeout{response_timeout}")
+    );
     assert_eq!(proxy.pending_grpc().count(), 0);
     // 0 is for ever.
     support::exchange(&mut proxy);
@@ -258,7 +262,11 @@ fn cluster_without_endpoints_fails_inline_and_is_closed_after_the_callback() {
     support::exchange(&mut proxy);
     assert_eq!(
         watch.take(),
-        [numbers(&[10, 77]), closed(5, 14, "no_healthy_upstream")].concat()
+        [
+            numbers(&[10, 77]),
+            closed(5, 14, "no healthy upstream{no_healthy_upstream}")
+        ]
+        .concat()
     );
     // A stream's empty metadata comes inside the call.
     support::exchange(&mut proxy);
@@ -266,9 +274,9 @@ fn cluster_without_endpoints_fails_inline_and_is_closed_after_the_callback() {
         watch.take(),
         [
             seen(101, 6, 0, [Err(1), Err(2)], ""),
-            seen(103, 6, 0, [Err(2), Err(1)], ""),
+            seen(103, 6, 4, [Err(2), Ok("14")], ""),
             numbers(&[10, 77]),
-            closed(6, 14, "no_healthy_upstream")
+            closed(6, 14, "no healthy upstream{no_healthy_upstream}")
         ]
         .concat()
     );
@@ -385,9 +393,11 @@ fn answer_of_trailers_alone_has_empty_initial_metadata() {
         let id = only(&proxy);
         proxy.grpc_event(id, event).unwrap();
         let told = watch.take();
-        // The map is there, and there is nothing in it.
+        // The map is there, and there is nothing in it; all of it is in the trailers.
         assert_eq!(told[0], number(101));
         assert_eq!(told[2..4], numbers(&[0, 1]));
+        let at = told.iter().position(|it| *it == number(103)).unwrap();
+        assert_eq!(told[at + 2], number(4));
     }
 }
 

@@ -18,6 +18,7 @@ mod network;
 mod profiles;
 mod properties;
 mod random;
+mod readme;
 mod reload;
 mod shared;
 mod support;

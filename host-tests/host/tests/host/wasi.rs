@@ -303,3 +303,32 @@ fn links_are_refused_in_the_form_that_wasi_has_and_envoy_does_not() {
         );
     }
 }
+
+#[test]
+fn helpers_of_emscripten_are_there() {
+    let engine = support::engine();
+    let text = r#"(module
+        (import "env" "pthread_equal" (func $equal (param i32 i32) (result i32)))
+        (import "env" "emscripten_notify_memory_growth" (func $grown (param i32)))
+        (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func $say (param $value i32)
+          (i32.store (i32.const 512) (local.get $value))
+          (drop (call $log (i32.const 2) (i32.const 512) (i32.const 4))))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+          (call $grown (i32.const 0))
+          (call $say (call $equal (i32.const 3) (i32.const 3)))
+          (call $say (call $equal (i32.const 3) (i32.const 4)))
+          (i32.const 0)))"#;
+    let module = Module::compile(&engine, "guest", &wat::parse_str(text).unwrap()).unwrap();
+    let watch = support::Watch::default();
+    let mut proxy = Proxy::builder(&engine)
+        .observer(Box::new(watch.clone()))
+        .filter(&module, PluginConfig::default())
+        .build()
+        .unwrap();
+    support::exchange(&mut proxy);
+    assert_eq!(watch.take(), numbers(&[1, 0]));
+}
