@@ -223,7 +223,7 @@ impl Run<'_> {
         }
         if let Some(stream) = self.streams.get_mut(id) {
             stream
-                .connection_outputs()
+                .connection_outputs
                 .push_back(ConnectionOutput::Closed { details });
         }
         self.end_connection(id, ClosedBy::Proxy);
@@ -314,7 +314,7 @@ impl Run<'_> {
                 ConnectionOutput::ToClient { data, end_stream }
             }
         };
-        stream.connection_outputs().push_back(output);
+        stream.connection_outputs.push_back(output);
     }
 }
 

@@ -110,7 +110,7 @@ impl Proxy {
     /// closed connection is forgotten with the first `None`.
     pub fn poll_connection(&mut self, connection: ConnectionId) -> Option<ConnectionOutput> {
         let found = self.home.streams.get_mut(connection.0)?;
-        let output = found.connection_outputs().pop_front();
+        let output = found.connection_outputs.pop_front();
         if output.is_none() && found.closed {
             self.home.streams.remove(connection.0);
         }

@@ -26,7 +26,7 @@ impl Proxy {
     /// No such call or stream, or the upstream closed it → [`InputError::UnknownCall`].
     pub fn grpc_event(&mut self, id: GrpcId, event: GrpcEvent) -> Result<(), InputError> {
         let known = self.home.grpc.get(&id);
-        if !known.is_some_and(|found| !found.closed_by_upstream) {
+        if known.is_none_or(|found| found.closed_by_upstream) {
             return Err(InputError::UnknownCall);
         }
         self.run(|run| run.give_grpc(id, event));

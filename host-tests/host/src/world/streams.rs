@@ -61,7 +61,7 @@ pub(crate) struct Stream {
     pub(crate) duration_ns: Option<u64>,
     pub(crate) outputs: VecDeque<Output>,
     /// What left the filters of a connection.
-    connection_outputs: Option<Box<VecDeque<ConnectionOutput>>>,
+    pub(crate) connection_outputs: VecDeque<ConnectionOutput>,
 }
 
 /// A value set with `proxy_set_property`.
@@ -225,13 +225,8 @@ impl Stream {
             closed: false,
             duration_ns: None,
             outputs: VecDeque::new(),
-            connection_outputs: None,
+            connection_outputs: VecDeque::new(),
         }
-    }
-
-    /// What left the filters of a connection; a stream has other outputs.
-    pub(crate) fn connection_outputs(&mut self) -> &mut VecDeque<ConnectionOutput> {
-        self.connection_outputs.get_or_insert_default()
     }
 
     pub(crate) const fn side(&self, direction: Direction) -> &Side {

@@ -55,7 +55,7 @@ fn resolved_names_come_with_their_times_to_live() {
             .into(),
     );
     proxy.answer_lookup(lookup.id, answer).unwrap();
-    let encoded = b"\x02\0\0\0AA\0\0BB\0\010.0.0.1:0\0[::1]:0\0";
+    let encoded = b"\x02\0\0\0AA\0\0BB\0\x0010.0.0.1:0\0[::1]:0\0";
     assert_eq!(watch.take(), data(2, 31, encoded));
     assert_eq!(
         proxy.answer_lookup(lookup.id, LookupAnswer::Failed),

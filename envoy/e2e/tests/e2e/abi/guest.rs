@@ -1,4 +1,8 @@
 //! Guests that write what they see as lines, and the two hosts that they run in.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gets a field when it is written"
+)]
 
 use std::sync::{Arc, Mutex, PoisonError};
 
