@@ -6,14 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use rand_chacha::rand_core::SeedableRng as _;
 use wasmtime::{AsContextMut as _, Store};
 
 use crate::callback::CallbackKind;
-use crate::config::FailurePolicy;
 use crate::observer::VmEvent;
 use crate::vm::exports::Exports;
 use crate::vm::guest::{Budget, Denied, Guest, Limiter, Phase};
@@ -21,9 +19,6 @@ use crate::vm::instance::{Action, Context, ContextMap, Instance, Root, Shutdown}
 use crate::vm::run::{Called, Run};
 use crate::world::metrics::MetricIds;
 use crate::world::{Home, PluginThread, Slot, VmKey};
-
-/// SOURCE: Envoy's default `reload_config.backoff.base_interval`.
-const RELOAD_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Why a plugin did not start.
 #[derive(Debug)]
@@ -92,7 +87,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn load_plugin(&mut self, plugin: usize, thread: u32) -> Result<PluginThread, StartFailure> {
+    pub(super) fn load_plugin(
+        &mut self,
+        plugin: usize,
+        thread: u32,
+    ) -> Result<PluginThread, StartFailure> {
         let key = self.vm_key(plugin);
         let known = self
             .slots
@@ -416,69 +415,6 @@ impl Run<'_> {
             target.dead = Some("it was a trial".to_owned());
         }
         world.cancel_all(instance);
-    }
-
-    /// The plugin on a thread, for a new stream. A dead VM is replaced if the policy and the back-off
-    /// allow it; `None` when there is no living VM.
-    pub(crate) fn plugin_on(&mut self, plugin: usize, thread: u32) -> Option<PluginThread> {
-        let here = (*self.plugins.at(plugin).threads.get(thread as usize)?)?;
-        if !self.is_dead(here.instance) {
-            return Some(here);
-        }
-        if self.plugins.at(plugin).config.failure_policy != FailurePolicy::FailReload {
-            return None;
-        }
-        let context = Context {
-            id: here.root,
-            plugin,
-            root: here.root,
-            stream: None,
-        };
-        if self.now_ns.saturating_sub(here.loaded_ns) < self.draw_backoff_ns(plugin) {
-            self.vm_event(here.instance, context, |place| VmEvent::ReloadPutOff {
-                place,
-            });
-            return None;
-        }
-        let now_ns = self.now_ns;
-        match self.load_plugin(plugin, thread) {
-            Ok(fresh) => {
-                if let Some(place) = self.plugins.at_mut(plugin).threads.get_mut(thread as usize) {
-                    *place = Some(fresh);
-                }
-                self.vm_event(fresh.instance, context, |place| VmEvent::Reloaded { place });
-                Some(fresh)
-            }
-            Err(failure) => {
-                // The time of the try counts as well as that of a success.
-                if let Some(Some(place)) =
-                    self.plugins.at_mut(plugin).threads.get_mut(thread as usize)
-                {
-                    place.loaded_ns = now_ns;
-                }
-                let message = failure.message();
-                self.observe(here.instance, context, |observer, place| {
-                    observer.vm(VmEvent::ReloadFailed {
-                        place,
-                        message: &message,
-                    });
-                });
-                None
-            }
-        }
-    }
-
-    /// How long a plugin's VM has to be old before it is replaced: the base and up to half of it.
-    ///
-    /// SOURCE: Envoy's `JitteredLowerBoundBackOffStrategy`, which counts whole milliseconds.
-    fn draw_backoff_ns(&mut self, plugin: usize) -> u64 {
-        const NS_PER_MS: u64 = 1_000_000;
-        let base = self.plugins.at(plugin).config.reload_backoff;
-        let base_ms = base.unwrap_or(RELOAD_BACKOFF).as_millis();
-        let base_ms = u64::try_from(base_ms).unwrap_or(u64::MAX).max(1);
-        let drawn = self.rng.next_u64();
-        let jitter_ms = drawn.checked_rem(base_ms / 2).unwrap_or(0);
-        base_ms.saturating_add(jitter_ms).saturating_mul(NS_PER_MS)
     }
 
     /// Ends all root contexts of a VM: done, then delete unless the guest asks for time.

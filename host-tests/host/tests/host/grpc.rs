@@ -306,7 +306,7 @@ fn stream_carries_messages_both_ways_until_both_ends_are_closed() {
     let (mut proxy, watch) = start(&steps(&[
         &stream_to(r#"@"up""#),
         &send(6, "one", false),
-        &send(6, "two", true),
+        &(send(6, "two", true) + &send(6, "behind the last", false)),
         &send(6, "three", false),
         "(call $say (call $grpc_close (i32.const 6))) (call $say (call $grpc_close (i32.const 6)))",
     ]));
@@ -316,7 +316,7 @@ fn stream_carries_messages_both_ways_until_both_ends_are_closed() {
     assert_eq!(proxy.poll_grpc(id), None);
     support::exchange(&mut proxy);
     support::exchange(&mut proxy);
-    assert_eq!(watch.take(), numbers(&[0, 0]));
+    assert_eq!(watch.take(), numbers(&[0, 0, 0]));
     let message = |data: &str, end_stream: bool| GrpcOutput::Message {
         data: data.as_bytes().to_vec(),
         end_stream,
@@ -350,6 +350,7 @@ fn stream_carries_messages_both_ways_until_both_ends_are_closed() {
     assert_eq!(proxy.pending_grpc().count(), 0);
     // The guest's own end is still open: it may send into the void, and has to close it.
     support::exchange(&mut proxy);
+    assert_eq!(proxy.poll_grpc(id), None);
     support::exchange(&mut proxy);
     assert_eq!(watch.take(), numbers(&[0, 0, 1]));
 }

@@ -118,3 +118,15 @@ fn guest_without_the_callback_is_left_alone() {
         .unwrap();
     assert_eq!(watch.take(), []);
 }
+
+#[test]
+fn lookups_of_a_vm_that_dies_are_forgotten() {
+    let (mut proxy, _) = support::proxy_with(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+             (drop (call $resolve_dns @"shop.test" (i32.const 24))) (i32.const 0))
+           (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (unreachable))"#,
+        PluginConfig::default(),
+    );
+    support::exchange(&mut proxy);
+    assert_eq!(proxy.pending_lookups().count(), 0);
+}

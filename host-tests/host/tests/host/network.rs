@@ -457,15 +457,22 @@ fn tick_reaches_a_connection_through_the_effective_context() {
              (call $say (call $set_effective_context (i32.const 2)))
              (call $say (call $continue_stream (i32.const 2))))"#,
     );
+    let watch = Watch::default();
     let mut proxy = Proxy::builder(&engine)
         .network_filter(&module, PluginConfig::default())
+        .network_filter(&support::module(&engine, GUEST), PluginConfig::default())
         .build()
         .unwrap();
+    proxy.set_observer(Some(Box::new(watch.clone())));
     let connection = connect(&mut proxy);
     proxy.downstream_data(connection, b"held", false).unwrap();
     assert_eq!(outputs(&mut proxy, connection), [""; 0]);
+    assert_eq!(words(&watch.take()), "create new");
     proxy.advance_to(proxy.now_ns() + 10_000_000);
     assert_eq!(outputs(&mut proxy, connection), ["> held false"]);
+    // The filter behind it sees the bytes once; it itself does not see them again. The main thread's VM has no such
+    // context.
+    assert_eq!(words(&watch.take()), "0 0 down 4 0 held 2 0");
 }
 
 #[test]
