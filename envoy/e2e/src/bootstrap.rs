@@ -151,8 +151,10 @@ impl Bootstrap {
     /// # Errors
     /// There are none.
     pub fn http_filters(&mut self) -> Result<&mut Vec<Value>> {
-        self.connection_manager()?["http_filters"]
-            .as_array_mut()
+        // A look must not make the field: another kind of listener has none.
+        self.connection_manager()?
+            .get_mut("http_filters")
+            .and_then(Value::as_array_mut)
             .context("the connection manager has no HTTP filters")
     }
 

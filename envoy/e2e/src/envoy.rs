@@ -247,7 +247,8 @@ impl Envoy {
         bootstrap
             .ephemeral_ports()?
             .access_log(&folder.join("access.log"));
-        for filter in bootstrap.http_filters()? {
+        // A listener of connections has no HTTP filters.
+        for filter in bootstrap.http_filters().into_iter().flatten() {
             if let Some(name) = filter["name"].as_str() {
                 std::fs::create_dir_all(folder.join(name))?;
             }

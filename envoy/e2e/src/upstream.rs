@@ -1,6 +1,7 @@
 //! A real HTTP server on a free port that answers as it is told and remembers what it was asked.
 
 mod answer;
+pub mod grpc;
 mod server;
 mod websocket;
 

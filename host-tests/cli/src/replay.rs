@@ -5,6 +5,7 @@
 //! [`Expectation`] keeps the decisions and compares them with those of a later run.
 
 mod body;
+mod calls;
 mod decision;
 mod diff;
 mod draw;

@@ -376,3 +376,72 @@ fn the_demo_fits_a_screen_and_its_figures_hold() {
     );
     assert!(document["foreign_cookies"]["unauthentic"].as_u64() > Some(100));
 }
+
+/// A filter that copies the request's path to the response, if it can still read it, and asks others on the way.
+const CURIOUS: &str = r#"(module
+  (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_grpc_call" (func $grpc (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) ":path") (data (i32.const 80) "x-path") (data (i32.const 96) "\0a\06\0a\04echo")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $grpc (i32.const 96) (i32.const 8) (i32.const 84) (i32.const 2) (i32.const 65) (i32.const 4)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 32)))
+    (i32.const 0))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (if (i32.eqz (call $get (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 16) (i32.const 20)))
+      (then (drop (call $add (i32.const 2) (i32.const 80) (i32.const 6)
+        (i32.load (i32.const 16)) (i32.load (i32.const 20))))))
+    (i32.const 0)))"#;
+
+#[test]
+fn profile_and_capabilities_decide_what_a_plugin_can_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = recording(directory.path(), "");
+    let module = directory.path().join("curious.wat");
+    fs::write(&module, CURIOUS).unwrap();
+    let module = module.display().to_string();
+    let shown = |more: &[&str]| {
+        let arguments = [&["replay", "-p", &module, &one], more].concat();
+        tidegate(&arguments, ExitCode::Passed).stdout
+    };
+    let copied = "response + x-path: /x";
+    assert!(!shown(&[]).contains(copied));
+    assert!(!shown(&["--profile", "envoy"]).contains(copied));
+    assert!(shown(&["--profile", "spec"]).contains(copied));
+    let allowed = [
+        "--profile",
+        "spec",
+        "--allow-capability",
+        "proxy_on_response_headers",
+    ];
+    let reading = ["--allow-capability", "proxy_get_header_map_value"];
+    let writing = ["--allow-capability", "proxy_add_header_map_value"];
+    assert!(!shown(&[allowed.as_slice(), &reading].concat()).contains(copied));
+    assert!(shown(&[allowed.as_slice(), &reading, &writing].concat()).contains(copied));
+}
+
+#[test]
+fn grpc_calls_of_plugins_are_shown_and_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = recording(directory.path(), "").replace("one.", "with-cluster.");
+    let lines = fs::read_to_string(directory.path().join("one.tidegate.jsonl")).unwrap();
+    let named = lines.replacen(
+        r#""producer":"test""#,
+        r#""producer":"test","clusters":[{"name":"echo","endpoints":["10.0.0.1:80"]}]"#,
+        1,
+    );
+    fs::write(&one, named).unwrap();
+    let module = directory.path().join("curious.wat");
+    fs::write(&module, CURIOUS).unwrap();
+    let module = module.display().to_string();
+    let ran = tidegate(&["replay", "-p", &module, &one], ExitCode::Passed);
+    assert!(ran.stdout.contains("gRPC /th/path"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("1  calls of plugins, refused"),
+        "{}",
+        ran.stdout
+    );
+}

@@ -6,7 +6,7 @@ macro_rules! callbacks {
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         #[expect(
             dead_code,
-            reason = "the specification's list is checked whole; not all of it is called"
+            reason = "the list is checked whole; Envoy calls not all of it, and neither does this host"
         )]
         pub(crate) enum CallbackKind { $($variant),* }
 
@@ -18,7 +18,8 @@ macro_rules! callbacks {
             }
         }
 
-        /// Names with the types of parameters and results, in the order of the specification.
+        /// Names with the types of parameters and results: the specification's in its order, then what
+        /// Envoy looks up besides.
         pub(crate) const CALLBACKS: &[(&str, &[&str], &[&str])] = &[
             $(($name, &[$(stringify!($parameter)),*], &[$(stringify!($result)),*])),*
         ];
@@ -57,4 +58,9 @@ callbacks! {
     GrpcClose "proxy_on_grpc_close" (i32, i32, i32) -> ();
     QueueReady "proxy_on_queue_ready" (i32, i32) -> ();
     ForeignFunction "proxy_on_foreign_function" (i32, i32, i32) -> ();
+    ValidateConfiguration "proxy_validate_configuration" (i32, i32) -> (i32);
+    RequestMetadata "proxy_on_request_metadata" (i32, i32) -> (i32);
+    ResponseMetadata "proxy_on_response_metadata" (i32, i32) -> (i32);
+    ResolveDns "envoy_on_resolve_dns" (i32, i32, i32) -> ();
+    StatsUpdate "envoy_on_stats_update" (i32, i32) -> ();
 }

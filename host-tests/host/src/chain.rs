@@ -11,11 +11,15 @@
 mod body;
 mod callbacks;
 mod callout;
+mod data;
+mod grpc;
 mod headers;
 mod lifecycle;
 mod local;
+mod network;
 mod trailers;
 
+pub(crate) use grpc::NO_ENDPOINT;
 pub(crate) use local::grpc_status_of;
 
 use crate::output::StreamId;

@@ -1,5 +1,7 @@
 //! What plugins, clusters and limits are declared with.
 
+use std::time::Duration;
+
 /// The proxy whose behaviour is modelled where the specification and proxies differ.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -7,6 +9,8 @@ pub enum Profile {
     /// Envoy 1.40.
     #[default]
     Envoy,
+    /// The specification of ABI 0.2.1, to the letter.
+    Spec,
 }
 
 /// What becomes of traffic after a trap.
@@ -17,7 +21,8 @@ pub enum FailurePolicy {
     FailClosed,
     /// Traffic passes the plugin untouched.
     FailOpen,
-    /// 503 for the request that trapped; the next one gets a fresh VM, at most about one a second.
+    /// 503 for the request that trapped; the next one gets a fresh VM, unless the last one is younger
+    /// than the back-off.
     FailReload,
 }
 
@@ -66,10 +71,30 @@ pub struct PluginConfig {
     pub environment: Vec<(String, String)>,
     /// What becomes of traffic after a trap.
     pub failure_policy: FailurePolicy,
+    /// Least time between two VMs of the plugin on a thread with [`FailurePolicy::FailReload`]; up to
+    /// half of it more is drawn each time. `None` is a second, as in Envoy; less than a millisecond
+    /// counts as one.
+    pub reload_backoff: Option<Duration>,
+    /// Host functions, WASI functions and callbacks that the plugin's VM may use, by name
+    /// (`proxy_log`, `fd_write`, `proxy_on_tick`). Empty: all. A denied host function answers
+    /// INTERNAL_FAILURE, a denied WASI function 76, and a denied callback is never called. The module's
+    /// own start functions and allocators need no leave. VMs with different lists are not shared.
+    pub allowed_capabilities: Vec<String>,
     /// Whether a pause in `proxy_on_request_headers` lets body callbacks go on.
     pub allow_on_headers_stop_iteration: bool,
     /// What the plugin's VM may use. The first plugin of a shared VM decides.
     pub limits: Limits,
+}
+
+impl PluginConfig {
+    /// Whether the plugin may use a function or get a callback.
+    pub(crate) fn allows(&self, capability: &str) -> bool {
+        self.allowed_capabilities.is_empty()
+            || self
+                .allowed_capabilities
+                .iter()
+                .any(|allowed| allowed == capability)
+    }
 }
 
 /// A cluster that call-outs can name.

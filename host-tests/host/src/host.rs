@@ -6,8 +6,10 @@
 mod buffers;
 pub(crate) mod call;
 mod calls;
+mod dns;
 mod foreign;
 mod general;
+mod grpc;
 pub(crate) mod maps;
 mod metrics;
 pub(crate) mod properties;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use wasmtime::{Caller, Engine, Linker};
 
 use crate::module::Function;
+use crate::status::Status;
 use crate::vm::guest::Guest;
 use call::{Call, Stop};
 
@@ -31,6 +34,9 @@ fn run_env(
     body: impl FnOnce(&mut Call<'_>) -> Result<(), Stop>,
 ) -> wasmtime::Result<i32> {
     let mut call = Call::begin(caller, function)?;
+    if call.is_denied() {
+        return Ok(call.end_denied(Status::InternalFailure.raw()));
+    }
     let raw = match body(&mut call) {
         Ok(()) => 0,
         Err(Stop::Status(status)) => status.raw(),
@@ -47,6 +53,9 @@ fn run_wasi(
     body: impl FnOnce(&mut Call<'_>) -> Result<i32, Stop>,
 ) -> wasmtime::Result<i32> {
     let mut call = Call::begin(caller, function)?;
+    if call.is_denied() {
+        return Ok(call.end_denied(wasi::NOT_CAPABLE));
+    }
     let raw = match body(&mut call) {
         Ok(errno) => errno,
         Err(Stop::Status(_)) => wasi::FAULT,
@@ -146,11 +155,11 @@ host_functions! {
         GetStatus "proxy_get_status" (code: i32, data: i32, size: i32) general::get_status;
         SendLocalResponse "proxy_send_local_response" (status: i32, details: i32, details_size: i32, body: i32, body_size: i32, headers: i32, headers_size: i32, grpc_status: i32) streams::send_local_response;
         HttpCall "proxy_http_call" (upstream: i32, upstream_size: i32, headers: i32, headers_size: i32, body: i32, body_size: i32, trailers: i32, trailers_size: i32, timeout: i32, id: i32) calls::http_call;
-        GrpcCall "proxy_grpc_call" (upstream: i32, upstream_size: i32, service: i32, service_size: i32, method: i32, method_size: i32, metadata: i32, metadata_size: i32, message: i32, message_size: i32, timeout: i32, id: i32) calls::grpc_call;
-        GrpcStream "proxy_grpc_stream" (upstream: i32, upstream_size: i32, service: i32, service_size: i32, method: i32, method_size: i32, metadata: i32, metadata_size: i32, id: i32) calls::grpc_stream;
-        GrpcSend "proxy_grpc_send" (id: i32, message: i32, message_size: i32, end_stream: i32) calls::grpc_send;
-        GrpcCancel "proxy_grpc_cancel" (id: i32) calls::grpc_end;
-        GrpcClose "proxy_grpc_close" (id: i32) calls::grpc_end;
+        GrpcCall "proxy_grpc_call" (upstream: i32, upstream_size: i32, service: i32, service_size: i32, method: i32, method_size: i32, metadata: i32, metadata_size: i32, message: i32, message_size: i32, timeout: i32, id: i32) grpc::call;
+        GrpcStream "proxy_grpc_stream" (upstream: i32, upstream_size: i32, service: i32, service_size: i32, method: i32, method_size: i32, metadata: i32, metadata_size: i32, id: i32) grpc::stream;
+        GrpcSend "proxy_grpc_send" (id: i32, message: i32, message_size: i32, end_stream: i32) grpc::send;
+        GrpcCancel "proxy_grpc_cancel" (id: i32) grpc::cancel;
+        GrpcClose "proxy_grpc_close" (id: i32) grpc::close;
         SetSharedData "proxy_set_shared_data" (key: i32, key_size: i32, value: i32, value_size: i32, cas: i32) shared::set_data;
         GetSharedData "proxy_get_shared_data" (key: i32, key_size: i32, value: i32, value_size: i32, cas: i32) shared::get_data;
         RegisterSharedQueue "proxy_register_shared_queue" (name: i32, name_size: i32, id: i32) shared::register_queue;
@@ -164,7 +173,11 @@ host_functions! {
         GetProperty "proxy_get_property" (path: i32, path_size: i32, value: i32, value_size: i32) properties::get;
         SetProperty "proxy_set_property" (path: i32, path_size: i32, value: i32, value_size: i32) properties::set;
         CallForeignFunction "proxy_call_foreign_function" (name: i32, name_size: i32, arguments: i32, arguments_size: i32, results: i32, results_size: i32) foreign::call;
-        ResolveDns "envoy_resolve_dns" (address: i32, address_size: i32, token: i32) calls::resolve_dns;
+        GetConfiguration "proxy_get_configuration" (data: i32, size: i32) buffers::get_configuration;
+        ContinueRequest "proxy_continue_request" () streams::continue_request;
+        ContinueResponse "proxy_continue_response" () streams::continue_response;
+        ClearRouteCache "proxy_clear_route_cache" () streams::clear_route_cache;
+        ResolveDns "envoy_resolve_dns" (address: i32, address_size: i32, token: i32) dns::resolve;
     }
     wasi {
         FdWrite "fd_write" (fd: i32, vectors: i32, count: i32, written: i32) wasi::fd_write;
@@ -199,15 +212,15 @@ host_functions! {
         PathCreateDirectory "path_create_directory" (fd: i32, path: i32, size: i32) wasi::three_no_files;
         PathFilestatGet "path_filestat_get" (fd: i32, flags: i32, path: i32, size: i32, stat: i32) wasi::five_no_files;
         PathFilestatSetTimes "path_filestat_set_times" (fd: i32, lookup: i32, path: i32, size: i32, access: i64, modification: i64, flags: i32) wasi::path_filestat_set_times;
-        PathLink "path_link" (from: i32, lookup: i32, path: i32, size: i32, to: i32, new_path: i32, new_size: i32) wasi::seven_no_files;
-        PathReadlink "path_readlink" (fd: i32, path: i32, size: i32, buffer: i32, buffer_size: i32, used: i32) wasi::six_no_files;
+        PathLink "path_link" (from: i32, lookup: i32, path: i32, size: i32, to: i32, new_path: i32) wasi::six_no_files;
+        PathReadlink "path_readlink" (fd: i32, path: i32, size: i32, buffer: i32, buffer_size: i32, used: i32) wasi::path_readlink;
         PathRemoveDirectory "path_remove_directory" (fd: i32, path: i32, size: i32) wasi::three_no_files;
         PathRename "path_rename" (from: i32, path: i32, size: i32, to: i32, new_path: i32, new_size: i32) wasi::six_no_files;
-        PathSymlink "path_symlink" (path: i32, size: i32, fd: i32, new_path: i32, new_size: i32) wasi::five_no_files;
+        PathSymlink "path_symlink" (path: i32, size: i32, fd: i32, new_path: i32) wasi::four_no_files;
         PathUnlinkFile "path_unlink_file" (fd: i32, path: i32, size: i32) wasi::three_no_files;
-        SockAccept "sock_accept" (fd: i32, flags: i32, opened: i32) wasi::three_no_files;
-        SockRecv "sock_recv" (fd: i32, vectors: i32, count: i32, flags: i32, size: i32, out_flags: i32) wasi::six_no_files;
-        SockSend "sock_send" (fd: i32, vectors: i32, count: i32, flags: i32, size: i32) wasi::five_no_files;
+        SockAccept "sock_accept" (fd: i32, flags: i32, opened: i32) wasi::sock_accept;
+        SockRecv "sock_recv" (fd: i32, vectors: i32, count: i32, flags: i32, size: i32, out_flags: i32) wasi::sock_recv;
+        SockSend "sock_send" (fd: i32, vectors: i32, count: i32, flags: i32, size: i32) wasi::sock_send;
         SockShutdown "sock_shutdown" (fd: i32, how: i32) wasi::two_no_files;
         SchedYield "sched_yield" () wasi::sched_yield;
         PollOneoff "poll_oneoff" (subscriptions: i32, events: i32, count: i32, happened: i32) wasi::poll_oneoff;

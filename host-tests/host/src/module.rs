@@ -1,5 +1,6 @@
 //! Modules: what a `.wasm` file says about itself, and its compiled form.
 
+mod check;
 mod info;
 
 pub use info::{AbiVersion, Export, Function, Import, Memory, ModuleInfo, Section};
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use wasmtime::InstancePre;
 
-use crate::callback::CALLBACKS;
 use crate::engine::Engine;
 use crate::vm::guest::Guest;
 
@@ -29,25 +29,20 @@ pub enum ModuleError {
         "no Proxy-Wasm ABI marker: the module exports neither `proxy_abi_version_0_2_1` nor an older one"
     )]
     NoAbi,
-    /// The module speaks an ABI that is not modelled yet.
-    #[error("the module speaks {0}, which is not supported yet; build it for ABI 0.2.1")]
-    UnsupportedAbi(AbiVersion),
     /// The module imports functions that no Proxy-Wasm host has.
     #[error("the module imports what the host does not have: {}", .0.join(", "))]
     UnknownImports(
         /// `module.name: what is wanted`, all of them.
         Vec<String>,
     ),
-    /// An export that the host calls has another signature.
-    #[error(
-        "bad function signature for {name}: the host calls {wanted}, the module exports {found}"
-    )]
+    /// An export that the host calls has another signature than the module's ABI gives it.
+    #[error("Bad function signature for: {name}, want: {wanted}, but the module exports: {found}")]
     BadExport {
         /// Name of the export.
         name: String,
-        /// Signature that the ABI has.
+        /// Signature that the ABI has, as Envoy prints it: `i32 i32 -> i32`.
         wanted: String,
-        /// Signature that the module has.
+        /// Signature that the module has, in the same form.
         found: String,
     },
     /// The module exports no linear memory named `memory`.
@@ -73,6 +68,7 @@ pub struct Module {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) info: ModuleInfo,
+    pub(crate) abi: AbiVersion,
     /// SHA-256 of the file: part of the VM key.
     pub(crate) digest: [u8; 32],
     pub(crate) code: wasmtime::Module,
@@ -87,9 +83,9 @@ impl Module {
     /// See [`ModuleError`]: everything that can be known without running the module.
     pub fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Self, ModuleError> {
         let info = ModuleInfo::parse(bytes)?;
-        check_abi(&info)?;
-        check_imports(engine, &info)?;
-        check_exports(&info)?;
+        let abi = info.abi.ok_or(ModuleError::NoAbi)?;
+        check::imports(engine, &info, abi)?;
+        check::exports(&info, abi)?;
         let refused = |error: wasmtime::Error| ModuleError::Compile {
             message: format!("{error:#}"),
         };
@@ -99,6 +95,7 @@ impl Module {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
                 info,
+                abi,
                 digest: Sha256::digest(bytes).into(),
                 code,
                 linked,
@@ -125,67 +122,4 @@ impl fmt::Debug for Module {
             .field("name", &self.shared.name)
             .finish_non_exhaustive()
     }
-}
-
-fn check_abi(info: &ModuleInfo) -> Result<(), ModuleError> {
-    match info.abi {
-        None => Err(ModuleError::NoAbi),
-        // 0.2.1 is 0.2.0 with one more host function.
-        Some(AbiVersion::V0_2_0 | AbiVersion::V0_2_1) => Ok(()),
-        Some(abi @ AbiVersion::V0_1_0) => Err(ModuleError::UnsupportedAbi(abi)),
-    }
-}
-
-/// Finds every import that the host cannot satisfy, so that one look shows them all.
-fn check_imports(engine: &Engine, info: &ModuleInfo) -> Result<(), ModuleError> {
-    let mut unknown = Vec::new();
-    for import in &info.imports {
-        let wanted = format!("{}.{}", import.module, import.name);
-        let Some(function) = &import.function else {
-            unknown.push(format!("{wanted} (not a function)"));
-            continue;
-        };
-        match engine.host_functions.get(&wanted) {
-            None => unknown.push(format!("{wanted}: {function}")),
-            Some(offered) if offered != function => {
-                unknown.push(format!("{wanted}: {function}; the host has {offered}"));
-            }
-            Some(_) => {}
-        }
-    }
-    if unknown.is_empty() {
-        Ok(())
-    } else {
-        Err(ModuleError::UnknownImports(unknown))
-    }
-}
-
-fn check_exports(info: &ModuleInfo) -> Result<(), ModuleError> {
-    let exported = |name: &str| info.exports.iter().find(|export| export.name == name);
-    for (name, parameters, results) in CALLBACKS {
-        let Some(found) = exported(name).and_then(|export| export.function.as_ref()) else {
-            continue;
-        };
-        // `_start` is the module's own when `_initialize` is there; `main` is called only then.
-        let wanted = Function {
-            parameters: parameters.iter().map(|kind| (*kind).to_owned()).collect(),
-            results: results.iter().map(|kind| (*kind).to_owned()).collect(),
-        };
-        if *found != wanted {
-            return Err(ModuleError::BadExport {
-                name: (*name).to_owned(),
-                wanted: wanted.to_string(),
-                found: found.to_string(),
-            });
-        }
-    }
-    let is_memory = |name: &str| exported(name).is_some_and(|export| export.function.is_none());
-    if info.memory.is_none() || !is_memory("memory") {
-        return Err(ModuleError::NoMemory);
-    }
-    let is_function = |name: &str| exported(name).is_some_and(|export| export.function.is_some());
-    if !is_function("malloc") && !is_function("proxy_on_memory_allocate") {
-        return Err(ModuleError::NoAllocator);
-    }
-    Ok(())
 }

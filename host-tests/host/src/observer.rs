@@ -135,6 +135,13 @@ pub enum VmEvent<'a> {
         /// Why.
         message: &'a str,
     },
+    /// A guest called a function that its plugin is not allowed.
+    Denied {
+        /// Where.
+        place: Place<'a>,
+        /// Name without module, such as `proxy_http_call`.
+        function: &'static str,
+    },
     /// Memory could not grow beyond the limit.
     MemoryRefused {
         /// Where.

@@ -1,8 +1,11 @@
 //! The proxy: the driver's side of it.
 
 mod builder;
+mod connection;
 mod error;
+mod grpc;
 mod input;
+mod lookup;
 
 pub use builder::ProxyBuilder;
 pub use error::{InputError, OwnedLogLine, StartError};

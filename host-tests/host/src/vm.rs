@@ -4,4 +4,5 @@ pub(crate) mod exports;
 pub(crate) mod guest;
 pub(crate) mod instance;
 pub(crate) mod lifecycle;
+mod reload;
 pub(crate) mod run;

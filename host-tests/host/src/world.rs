@@ -3,6 +3,7 @@
 //! process never meet.
 
 pub(crate) mod cost;
+pub(crate) mod grpc;
 pub(crate) mod metrics;
 pub(crate) mod shared;
 pub(crate) mod streams;
@@ -16,14 +17,18 @@ use rand_chacha::rand_core::Rng;
 
 use crate::config::{ClusterConfig, PluginConfig};
 use crate::foreign::ForeignFunction;
+use crate::grpc::GrpcId;
 use crate::host::properties::Node;
+use crate::lookup::{LookupId, PendingLookup};
 use crate::module::Module;
 use crate::observer::{LogLevel, LogLine, Observer, Place, VmEvent};
 use crate::output::{CallId, PendingCall, StreamId, Thread};
+use crate::profile::Rules;
 use crate::proxy::OwnedLogLine;
 use crate::table::Table;
 use crate::vm::instance::{CallResponse, Context, Instance};
 use crate::world::cost::Cost;
+use crate::world::grpc::Grpc;
 use crate::world::metrics::Metrics;
 use crate::world::shared::{Queues, SharedData};
 use crate::world::streams::Streams;
@@ -37,8 +42,11 @@ pub(crate) struct World {
     pub(crate) shuffle: bool,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) workers: u32,
+    /// How the proxy of the profile answers.
+    pub(crate) rules: &'static Rules,
     pub(crate) plugins: Table<Plugin>,
-    /// The listener's filter chain is the first; clusters with upstream filters have one each.
+    /// The listener's HTTP filters are the first, its network filters the second; clusters with upstream
+    /// filters have one each.
     pub(crate) chains: Table<Vec<usize>>,
     pub(crate) clusters: BTreeMap<String, Cluster>,
     pub(crate) slots: Table<Slot>,
@@ -46,6 +54,9 @@ pub(crate) struct World {
     pub(crate) streams: Streams,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
+    pub(crate) grpc: BTreeMap<GrpcId, Grpc>,
+    pub(crate) lookups: BTreeMap<LookupId, Lookup>,
+    pub(crate) next_lookup: u64,
     pub(crate) timers: Timers,
     pub(crate) shared: SharedData,
     pub(crate) queues: Queues,
@@ -103,6 +114,8 @@ pub(crate) struct VmKey {
     pub(crate) vm_configuration: Vec<u8>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) code: [u8; 32],
+    /// SOURCE: part of Envoy's VM key since 1.40.
+    pub(crate) capabilities: BTreeSet<String>,
 }
 
 /// A cluster that call-outs can name, or that has upstream filters.
@@ -128,6 +141,13 @@ pub(crate) struct Call {
     pub(crate) answered: bool,
     /// What of the answer has passed the upstream filters.
     pub(crate) answer: Option<CallResponse>,
+}
+
+/// A lookup that waits for its answer.
+pub(crate) struct Lookup {
+    pub(crate) instance: usize,
+    pub(crate) root: u32,
+    pub(crate) pending: PendingLookup,
 }
 
 impl World {
@@ -166,6 +186,14 @@ impl World {
             }
             keep
         });
+        self.grpc.retain(|_, call| {
+            let keep = call.instance != instance;
+            if !keep && let Some(due) = call.timer {
+                timers.remove(due);
+            }
+            keep
+        });
+        self.lookups.retain(|_, lookup| lookup.instance != instance);
     }
 
     /// Where something happens, for observers.

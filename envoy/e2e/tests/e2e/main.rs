@@ -2,6 +2,7 @@
 //!
 //! One program, so that the runner is linked once. Without Envoy every test fails and says how to get it.
 
+mod abi;
 mod affinity;
 mod bootstraps;
 mod configuration;

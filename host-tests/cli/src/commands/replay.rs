@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tidegate_host::{FailurePolicy, LogLevel, StartError};
+use tidegate_host::{FailurePolicy, LogLevel, Profile, StartError};
 
 use super::check::variable;
 use super::record::{self, Reading};
@@ -54,6 +54,13 @@ pub struct Arguments {
     /// What becomes of traffic after a trap.
     #[arg(long, value_enum, default_value_t = OnTrap::Closed, value_name = "POLICY")]
     on_trap: OnTrap,
+    /// What the proxy answers where the specification of the ABI and Envoy differ.
+    #[arg(long, value_enum, default_value_t = Like::Envoy, value_name = "PROXY")]
+    profile: Like,
+    /// A host function, WASI function or callback that the plugins may use, by name; repeated, all of them. Without any
+    /// they may use everything. As Envoy's `allowed_capabilities`.
+    #[arg(long = "allow-capability", value_name = "NAME")]
+    capabilities: Vec<String>,
     /// Show what the plugins log, from this level.
     #[arg(long, value_enum, default_value_t = Level::Warn, value_name = "LEVEL")]
     log_level: Level,
@@ -78,6 +85,14 @@ enum OnTrap {
     Open,
     /// A new VM, as Envoy's `FAIL_RELOAD`.
     Reload,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Like {
+    /// As Envoy 1.40.
+    Envoy,
+    /// As the specification of ABI 0.2.1 has it.
+    Spec,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -194,14 +209,19 @@ fn options(arguments: &Arguments, output: &Output) -> anyhow::Result<Options> {
             .get(index)
             .map(PathBuf::as_path)
             .filter(|path| *path != Path::new("none"));
-        plugins.push(replay::plugin(
+        let mut plugin = replay::plugin(
             &engine,
             named,
             configuration,
             &environment,
             failure_policy,
             output,
-        )?);
+        )?;
+        plugin
+            .config
+            .allowed_capabilities
+            .clone_from(&arguments.capabilities);
+        plugins.push(plugin);
     }
     let endpoint_header = arguments.endpoint_header.clone().map_or_else(
         || replay::endpoint_header(&plugins),
@@ -211,6 +231,10 @@ fn options(arguments: &Arguments, output: &Output) -> anyhow::Result<Options> {
         plugins,
         workers: arguments.workers,
         seed: arguments.seed,
+        profile: match arguments.profile {
+            Like::Envoy => Profile::Envoy,
+            Like::Spec => Profile::Spec,
+        },
         session: arguments.session.clone(),
         behind_plugins: arguments.behind_plugins,
         endpoint_header,

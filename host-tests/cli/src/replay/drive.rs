@@ -76,6 +76,7 @@ impl Replay {
         let mut builder = Proxy::builder(engine)
             .workers(options.workers.max(1))
             .seed(options.seed)
+            .profile(options.profile)
             .start_time_ns(start_ns)
             .log_level(options.log_level)
             .observer(Box::new(eyes));

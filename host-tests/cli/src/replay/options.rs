@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use tidegate_host::{
-    CallAnswer, InputError, LogLevel, Module, PendingCall, PluginConfig, StartError,
+    CallAnswer, InputError, LogLevel, Module, PendingCall, PluginConfig, Profile, StartError,
 };
 
 use crate::exit::ExitCode;
@@ -42,6 +42,8 @@ pub struct Options {
     pub workers: u32,
     /// Seed of all that looks random: which worker a connection goes to, and what the plugins draw.
     pub seed: u64,
+    /// The proxy to behave like.
+    pub profile: Profile,
     /// Which streams are one client.
     pub session: SessionKey,
     /// Whether the traffic was recorded behind the same plugins. Then it already is what comes of their decisions:
@@ -63,6 +65,7 @@ impl Default for Options {
             plugins: Vec::new(),
             workers: 1,
             seed: 1,
+            profile: Profile::default(),
             session: SessionKey::Auto,
             behind_plugins: false,
             endpoint_header: ENDPOINT_HEADER.to_owned(),
@@ -80,6 +83,7 @@ impl fmt::Debug for Options {
             .field("plugins", &self.plugins)
             .field("workers", &self.workers)
             .field("seed", &self.seed)
+            .field("profile", &self.profile)
             .field("session", &self.session)
             .field("behind_plugins", &self.behind_plugins)
             .field("endpoint_header", &self.endpoint_header)

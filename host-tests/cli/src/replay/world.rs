@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use tidegate_host::{
-    CallAnswer, CloseReason, HeaderMap, InputError, Output, PendingCall, Proxy, ResponseAttributes,
-    StreamId, UpstreamAttributes,
+    CloseReason, HeaderMap, InputError, Output, Proxy, ResponseAttributes, StreamId,
+    UpstreamAttributes,
 };
 
 use super::body::BodyWatch;
 use super::diff::{Difference, diff};
-use super::exchange::{CallOut, Change, Exchange, LocalReply};
+use super::exchange::{Change, Exchange, LocalReply};
 use super::flags;
 use super::known::Known;
 use super::observe::Watching;
@@ -18,9 +18,6 @@ use super::sessions::{Found, Sessions};
 use super::totals::Totals;
 use super::watch::CounterWatch;
 use crate::recording::{self, Body, Event, EventKind, Headers, Open, Trailers, Upstream};
-
-/// Call-outs that are answered after one event. A plugin may call again in each answer; the rest waits for the next event.
-const ANSWERS_MAX: usize = 1_000;
 
 /// A stream that is open.
 #[derive(Debug)]
@@ -332,7 +329,7 @@ impl World {
         }
     }
 
-    fn drain(&mut self, stream: &mut Stream) {
+    pub(super) fn drain(&mut self, stream: &mut Stream) {
         while let Some(output) = self.proxy.poll_output(stream.id) {
             match output {
                 Output::RequestHeaders { headers, .. } => {
@@ -433,37 +430,6 @@ impl World {
         if let Some(jar) = self.sessions.jar(stream.client.session) {
             jar.set(header, stream.exchange.path.as_bytes(), now_ns);
         }
-    }
-
-    fn answer_calls(&mut self, mut stream: Option<&mut Stream>) -> Result<(), InputError> {
-        for _ in 0..ANSWERS_MAX {
-            let Some(call) = self.proxy.pending_calls().next() else {
-                return Ok(());
-            };
-            self.totals.call_outs += 1;
-            let id = call.id;
-            let answer = self
-                .answers
-                .as_mut()
-                .map_or(CallAnswer::Refused, |answers| answers(call));
-            if let Some(stream) = &mut stream {
-                stream.exchange.call_outs.push(shown(call));
-            }
-            self.proxy.answer_call(id, answer)?;
-            if let Some(stream) = &mut stream {
-                self.drain(stream);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn shown(call: &PendingCall) -> CallOut {
-    let text = |name| call.headers.get_str(name).unwrap_or_default().to_owned();
-    CallOut {
-        cluster: call.cluster.clone(),
-        method: text(":method"),
-        path: text(":path"),
     }
 }
 

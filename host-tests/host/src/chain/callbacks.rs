@@ -6,9 +6,10 @@ use super::trailers::TrailersStatus;
 use crate::callback::CallbackKind;
 use crate::config::FailurePolicy;
 use crate::output::StreamId;
+use crate::vm::exports::{Exports, Headers};
 use crate::vm::instance::Context;
 use crate::vm::run::{Called, Run};
-use crate::world::streams::{Body, Direction, LocalReply};
+use crate::world::streams::{Body, Direction, LocalReply, StreamKind};
 
 /// How a filter whose VM is dead answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +82,9 @@ impl Run<'_> {
             .streams
             .filter_mut(id, index)
             .is_none_or(|filter| std::mem::replace(&mut filter.failed, true));
-        if !failed {
+        if !failed && self.is_connection(id) {
+            self.fail_connection(id);
+        } else if !failed {
             let reply = LocalReply {
                 status: 503,
                 details: WASM_FAIL_STREAM.to_owned(),
@@ -91,6 +94,17 @@ impl Run<'_> {
             self.send_local_reply(id, Box::new(reply));
         }
         Some(Failed::Closed)
+    }
+
+    fn is_connection(&self, id: StreamId) -> bool {
+        let stream = self.streams.get(id);
+        stream.is_some_and(|stream| stream.kind == StreamKind::Connection)
+    }
+
+    /// Whether traffic passes a filter whose VM is dead; `None` while it lives.
+    pub(super) fn failed_open(&mut self, id: StreamId, index: usize) -> Option<bool> {
+        let failed = self.check_failed(id, index)?;
+        Some(failed == Failed::Open)
     }
 
     /// Whether the guest is to see a direction of the stream at all.
@@ -159,23 +173,7 @@ impl Run<'_> {
         let Some((instance, context)) = self.filter_context(id, index) else {
             return HeadersStatus::Continue;
         };
-        let parameters = (context.id.cast_signed(), count, i32::from(end_stream));
-        let called = match direction {
-            Direction::Request => self.call(
-                instance,
-                CallbackKind::RequestHeaders,
-                context,
-                |exports| exports.request_headers.as_ref(),
-                parameters,
-            ),
-            Direction::Response => self.call(
-                instance,
-                CallbackKind::ResponseHeaders,
-                context,
-                |exports| exports.response_headers.as_ref(),
-                parameters,
-            ),
-        };
+        let called = self.call_headers(instance, context, direction, count, end_stream);
         if called == Called::Missing {
             return HeadersStatus::Continue;
         }
@@ -196,6 +194,44 @@ impl Run<'_> {
             Ok(3) => HeadersStatus::StopAllBuffer,
             Ok(_) => HeadersStatus::StopAllWatermark,
         }
+    }
+
+    fn call_headers(
+        &mut self,
+        instance: usize,
+        context: Context,
+        direction: Direction,
+        count: i32,
+        end_stream: bool,
+    ) -> Called<i32> {
+        const fn of(exports: &Exports, direction: Direction) -> &Headers {
+            match direction {
+                Direction::Request => &exports.request_headers,
+                Direction::Response => &exports.response_headers,
+            }
+        }
+        let kind = match direction {
+            Direction::Request => CallbackKind::RequestHeaders,
+            Direction::Response => CallbackKind::ResponseHeaders,
+        };
+        let id = context.id.cast_signed();
+        let called = self.call(
+            instance,
+            kind,
+            context,
+            |exports| of(exports, direction).of_0_2_0.as_ref(),
+            (id, count, i32::from(end_stream)),
+        );
+        if called != Called::Missing {
+            return called;
+        }
+        self.call(
+            instance,
+            kind,
+            context,
+            |exports| of(exports, direction).of_0_1_0.as_ref(),
+            (id, count),
+        )
     }
 
     pub(super) fn filter_body(

@@ -208,7 +208,13 @@ impl Run<'_> {
     }
 
     fn answer_locally(&mut self, id: CallId, status: u32, body: &str) {
+        let has_answer = self.rules.failed_calls_have_answers;
         if let Some(call) = self.calls.get_mut(&id) {
+            if !has_answer {
+                call.answer = None;
+                self.finish_call(id, true);
+                return;
+            }
             let status = status.to_string();
             let length = body.len().to_string();
             call.answer = Some(CallResponse {
@@ -260,7 +266,7 @@ impl Run<'_> {
         if let Some(state) = target.root_mut(root) {
             if answer.is_none() {
                 state.status_code = BROKEN_CONNECTION;
-                state.status_message = "reset";
+                "reset".clone_into(&mut state.status_message);
             }
             state.response = answer.map(Box::new);
         }
@@ -280,7 +286,7 @@ impl Run<'_> {
         // Gone before anything that the guest asked for happens.
         if let Some(state) = self.instances.at_mut(instance).root_mut(root) {
             state.response = None;
-            state.status_message = "";
+            state.status_message.clear();
         }
         self.after_call(instance);
     }

@@ -30,6 +30,7 @@ impl Run<'_> {
                 context: 0,
                 root: 0,
                 created: false,
+                connected: false,
                 destroyed: false,
                 skip: available.is_none() && policy == FailurePolicy::FailOpen,
                 failed: false,
@@ -54,20 +55,22 @@ impl Run<'_> {
         }
     }
 
-    /// Ends a stream's filters: log, then done and delete for each. An attempt has no log.
+    /// Ends a stream's filters. In Envoy all are logged first, then each has done and delete; by the
+    /// specification each has done, log and delete. An attempt has no log.
     pub(crate) fn end_filters(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let count = stream.filters.len();
         let logs = stream.kind == StreamKind::Listener;
-        if logs {
+        let log_first = self.rules.log_comes_before_done;
+        if logs && log_first {
             for index in 0..count {
                 self.log_filter(id, index);
             }
         }
         for index in 0..count {
-            self.destroy_filter(id, index);
+            self.destroy_filter(id, index, logs && !log_first);
         }
     }
 
@@ -102,7 +105,7 @@ impl Run<'_> {
         }
     }
 
-    fn destroy_filter(&mut self, id: StreamId, index: usize) {
+    fn destroy_filter(&mut self, id: StreamId, index: usize, logs: bool) {
         let Some(filter) = self.streams.filter_mut(id, index) else {
             return;
         };
@@ -110,6 +113,12 @@ impl Run<'_> {
             return;
         }
         filter.destroyed = true;
+        if logs && !filter.skip {
+            self.create_context(id, index);
+        }
+        let Some(filter) = self.streams.filter_mut(id, index) else {
+            return;
+        };
         let created = filter.created;
         let Some((instance, context)) = self.filter_context(id, index) else {
             return;
@@ -125,6 +134,9 @@ impl Run<'_> {
                 raw,
             );
             self.after_call(instance);
+            if logs {
+                self.log_filter(id, index);
+            }
             if !self.is_dead(instance) {
                 self.call(
                     instance,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::{AsContextMut as _, Caller, Memory, StoreContextMut};
 
 use super::HostFunction;
-use crate::observer::HostCall;
+use crate::observer::{HostCall, VmEvent};
 use crate::status::Status;
 use crate::vm::guest::{Guest, Phase};
 use crate::vm::instance::Context;
@@ -82,6 +82,27 @@ impl<'a> Call<'a> {
             memory,
             function,
         })
+    }
+
+    /// Whether the plugin may not use the function.
+    #[inline]
+    pub(super) fn is_denied(&self) -> bool {
+        self.caller.data().denied.has(self.function)
+    }
+
+    /// Ends a call that the plugin may not make; hands back the answer.
+    pub(super) fn end_denied(&mut self, answer: i32) -> i32 {
+        self.end(answer);
+        let function = self.function.name();
+        let guest = self.caller.data_mut();
+        let context = guest.world.instances.at(guest.instance).context();
+        guest
+            .world
+            .vm_event(guest.instance, context, |place| VmEvent::Denied {
+                place,
+                function,
+            });
+        answer
     }
 
     pub(super) fn end(&mut self, status: i32) {

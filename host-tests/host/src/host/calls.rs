@@ -1,10 +1,9 @@
-//! Call-outs, as guests make them.
+//! HTTP call-outs, as guests make them.
 
 use std::fmt::Write as _;
 
 use super::call::{Call, Stop, answer, bytes};
 use super::maps;
-use super::protobuf::{bytes_of, fields};
 use crate::headers::{HeaderMap, pairs};
 use crate::output::{CallId, PendingCall};
 use crate::status::Status;
@@ -159,7 +158,7 @@ fn refuse_at_start(call: &mut Call<'_>) -> Result<(), Stop> {
         .world
         .chains
         .iter()
-        .skip(1)
+        .skip(2)
         .any(|chain| chain.contains(&plugin));
     if starting && upstream {
         return Err(Stop::Trap(wasmtime::Error::msg(
@@ -168,100 +167,4 @@ fn refuse_at_start(call: &mut Call<'_>) -> Result<(), Stop> {
         )));
     }
     Ok(())
-}
-
-/// The cluster that a gRPC service names: by its own message, or directly.
-fn grpc_cluster(service: &[u8]) -> String {
-    let named = fields(service).map(|outer| {
-        let envoy_grpc = bytes_of(&outer, 1);
-        fields(envoy_grpc).map_or(Vec::new(), |inner| bytes_of(&inner, 1).to_vec())
-    });
-    let name = named
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| service.to_vec());
-    String::from_utf8_lossy(&name).into_owned()
-}
-
-/// Not modelled: no cluster → as in Envoy; else the answer of a cluster that cannot be reached.
-fn grpc_begin(call: &mut Call<'_>, upstream: i32, upstream_size: i32) -> Result<(), Stop> {
-    let (memory, guest) = call.parts();
-    let service = bytes(memory, upstream, upstream_size)?;
-    guest.keep(service.len())?;
-    let cluster = grpc_cluster(service);
-    let known = guest.world.clusters.get(&cluster);
-    answer(if known.is_some_and(|cluster| cluster.config.is_some()) {
-        Status::InternalFailure
-    } else {
-        Status::ParseFailure
-    })
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parameters are the ABI's")]
-pub(super) fn grpc_call(
-    call: &mut Call<'_>,
-    upstream: i32,
-    upstream_size: i32,
-    _service: i32,
-    _service_size: i32,
-    _method: i32,
-    _method_size: i32,
-    _metadata: i32,
-    _metadata_size: i32,
-    _message: i32,
-    _message_size: i32,
-    _timeout: i32,
-    _id: i32,
-) -> Result<(), Stop> {
-    grpc_begin(call, upstream, upstream_size)
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parameters are the ABI's")]
-pub(super) fn grpc_stream(
-    call: &mut Call<'_>,
-    upstream: i32,
-    upstream_size: i32,
-    _service: i32,
-    _service_size: i32,
-    _method: i32,
-    _method_size: i32,
-    _metadata: i32,
-    _metadata_size: i32,
-    _id: i32,
-) -> Result<(), Stop> {
-    grpc_begin(call, upstream, upstream_size)
-}
-
-const KIND_MASK: u32 = 0b11;
-const GRPC_CALL: u32 = 1;
-const GRPC_STREAM: u32 = 2;
-
-pub(super) fn grpc_send(
-    call: &mut Call<'_>,
-    id: i32,
-    message: i32,
-    message_size: i32,
-    _end_stream: i32,
-) -> Result<(), Stop> {
-    let (memory, _) = call.parts();
-    bytes(memory, message, message_size)?;
-    answer(if id.cast_unsigned() & KIND_MASK == GRPC_STREAM {
-        Status::NotFound
-    } else {
-        Status::BadArgument
-    })
-}
-
-/// Cancels or closes: no gRPC call is ever open.
-pub(super) const fn grpc_end(_: &mut Call<'_>, id: i32) -> Result<(), Stop> {
-    let kind = id.cast_unsigned() & KIND_MASK;
-    answer(if kind == GRPC_CALL || kind == GRPC_STREAM {
-        Status::NotFound
-    } else {
-        Status::BadArgument
-    })
-}
-
-/// Not modelled.
-pub(super) const fn resolve_dns(_: &mut Call<'_>, _: i32, _: i32, _: i32) -> Result<(), Stop> {
-    answer(Status::Unimplemented)
 }

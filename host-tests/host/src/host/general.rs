@@ -94,7 +94,9 @@ pub(super) fn get_status(call: &mut Call<'_>, code: i32, data: i32, size: i32) -
     let root = call.context().root;
     let guest = call.guest();
     let state = guest.world.instances.at(guest.instance).root(root);
-    let (status, message) = state.map_or((0, ""), |root| (root.status_code, root.status_message));
+    let (status, message) = state.map_or((0, String::new()), |root| {
+        (root.status_code, root.status_message.clone())
+    });
     call.write_u32(code, status)?;
     call.give(message.as_bytes(), data, size)
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::call::{Call, Stop, answer, bytes};
 use crate::headers::{HeaderMap, pairs};
+use crate::module::AbiVersion;
 use crate::status::Status;
 use crate::vm::guest::Guest;
 use crate::vm::instance::Context;
@@ -17,6 +18,8 @@ const REQUEST_HEADERS: u32 = 0;
 const REQUEST_TRAILERS: u32 = 1;
 const RESPONSE_HEADERS: u32 = 2;
 const RESPONSE_TRAILERS: u32 = 3;
+const GRPC_INITIAL: u32 = 4;
+const GRPC_TRAILING: u32 = 5;
 const CALL_HEADERS: u32 = 6;
 const CALL_TRAILERS: u32 = 7;
 
@@ -26,8 +29,8 @@ fn name_of(map: u32) -> &'static str {
         REQUEST_TRAILERS => "request trailers",
         RESPONSE_HEADERS => "response headers",
         RESPONSE_TRAILERS => "response trailers",
-        4 => "grpc initial metadata",
-        5 => "grpc trailing metadata",
+        GRPC_INITIAL => "grpc initial metadata",
+        GRPC_TRAILING => "grpc trailing metadata",
         CALL_HEADERS => "call response headers",
         CALL_TRAILERS => "call response trailers",
         _ => "unknown map",
@@ -46,6 +49,14 @@ fn checked(call: &mut Call<'_>, map: i32) -> Result<u32, Stop> {
 /// A map for reading.
 fn map_of<'a>(guest: &'a Guest, context: &Context, map: u32) -> Option<&'a HeaderMap> {
     let world = &*guest.world;
+    if map == GRPC_INITIAL || map == GRPC_TRAILING {
+        let root = world.instances.at(guest.instance).root(context.root)?;
+        return if map == GRPC_INITIAL {
+            root.grpc_initial.as_ref()
+        } else {
+            root.grpc_trailing.as_ref()
+        };
+    }
     if map >= CALL_HEADERS {
         let response = world
             .instances
@@ -70,11 +81,8 @@ fn map_of<'a>(guest: &'a Guest, context: &Context, map: u32) -> Option<&'a Heade
     let shown = filter.side(direction);
     match map {
         REQUEST_HEADERS | RESPONSE_HEADERS => {
-            let reachable = if filter.logging {
-                side.started
-            } else {
-                shown.headers
-            };
+            let stay = filter.logging || world.rules.headers_stay_readable;
+            let reachable = shown.headers || (stay && side.started);
             reachable.then_some(&side.headers)
         }
         _ if filter.logging => (map == RESPONSE_TRAILERS)
@@ -84,7 +92,7 @@ fn map_of<'a>(guest: &'a Guest, context: &Context, map: u32) -> Option<&'a Heade
     }
 }
 
-/// A map for writing. Trailers are made when they are wanted while the last bytes pass.
+/// A map for writing. In Envoy trailers are made when they are wanted while the last bytes pass.
 fn map_mut<'a>(world: &'a mut World, context: &Context, map: u32) -> Option<&'a mut HeaderMap> {
     let (id, index) = context.stream?;
     let direction = match map {
@@ -92,6 +100,7 @@ fn map_mut<'a>(world: &'a mut World, context: &Context, map: u32) -> Option<&'a 
         RESPONSE_HEADERS | RESPONSE_TRAILERS => Direction::Response,
         _ => return None,
     };
+    let can_be_made = world.rules.trailers_can_be_made;
     let stream = world.streams.get_mut(id)?;
     let filter = stream.filters.get_mut(index)?;
     let end_of_stream = filter.end_of_stream;
@@ -101,7 +110,7 @@ fn map_mut<'a>(world: &'a mut World, context: &Context, map: u32) -> Option<&'a 
             .headers
             .then_some(&mut stream.side_mut(direction).headers);
     }
-    if !shown.trailers && shown.body.is_some() && end_of_stream {
+    if !shown.trailers && shown.body.is_some() && end_of_stream && can_be_made {
         shown.trailers = true;
     }
     let reachable = shown.trailers;
@@ -131,22 +140,26 @@ fn scan_cost(map: &HeaderMap) -> u64 {
 pub(super) fn get_size(call: &mut Call<'_>, map: i32, size: i32) -> Result<(), Stop> {
     let map = checked(call, map)?;
     let context = call.context();
-    let world = &mut call.guest().world;
-    let Some(found) = map_mut(world, &context, map) else {
-        return answer(Status::BadArgument);
+    let guest = call.guest();
+    let bytes = if guest.world.rules.map_sizes_leave_out_the_encoding {
+        // Envoy looks for a map that can be written.
+        map_mut(&mut guest.world, &context, map).map(|found| found.byte_size())
+    } else {
+        map_of(guest, &context, map).map(pairs::encoded_size)
     };
-    // Envoy tells its own byte count, not the size of the encoding.
-    let bytes = u32::try_from(found.byte_size()).unwrap_or(u32::MAX);
-    call.write_u32(size, bytes)
+    let bytes = bytes.ok_or(Status::BadArgument)?;
+    call.write_u32(size, u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
 pub(super) fn get_pairs(call: &mut Call<'_>, map: i32, data: i32, size: i32) -> Result<(), Stop> {
     let map = checked(call, map)?;
     let context = call.context();
     call.give_with(data, size, |call, scratch| {
-        // A map that cannot be reached is an empty one.
-        if let Some(found) = map_of(call.guest(), &context, map) {
-            pairs::encode(found, scratch);
+        let guest = call.guest();
+        match map_of(guest, &context, map) {
+            Some(found) => pairs::encode(found, scratch),
+            None if guest.world.rules.missing_maps_are_empty => {}
+            None => return answer(Status::BadArgument),
         }
         Ok(())
     })
@@ -192,19 +205,28 @@ pub(super) fn get_value(
                     .filter(id, index)
                     .is_some_and(|(_, filter)| filter.logging)
             });
-            return answer(if logging {
-                Status::NotFound
-            } else {
-                Status::BadArgument
-            });
+            return match guest.world.rules.missing_map_in_log {
+                Status::NotFound if logging => missing(guest),
+                _ => answer(Status::BadArgument),
+            };
         };
         let cost = scan_cost(found);
         let key = key_of(map == REQUEST_HEADERS, key);
-        let found = found.get(key).ok_or(Status::NotFound)?;
-        scratch.extend_from_slice(found);
+        match found.get(key) {
+            Some(found) => scratch.extend_from_slice(found),
+            None => missing(guest)?,
+        }
         guest.work(cost)?;
         Ok(())
     })
+}
+
+/// A header that is not there is an empty one in ABI 0.1.0.
+fn missing(guest: &Guest) -> Result<(), Stop> {
+    if guest.abi == AbiVersion::V0_1_0 {
+        return Ok(());
+    }
+    answer(Status::NotFound)
 }
 
 pub(super) fn add_value(

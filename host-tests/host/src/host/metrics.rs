@@ -36,7 +36,7 @@ pub(super) fn record(call: &mut Call<'_>, id: i32, value: i64) -> Result<(), Sto
     let guest = call.guest();
     let world = &mut *guest.world;
     let ids = &world.instances.at(guest.instance).metrics;
-    answer(world.metrics.record(ids, id, value))
+    answer(world.metrics.record(world.rules, ids, id, value))
 }
 
 pub(super) fn increment(call: &mut Call<'_>, id: i32, delta: i64) -> Result<(), Stop> {
@@ -47,7 +47,7 @@ pub(super) fn increment(call: &mut Call<'_>, id: i32, delta: i64) -> Result<(), 
     let guest = call.guest();
     let world = &mut *guest.world;
     let ids = &world.instances.at(guest.instance).metrics;
-    answer(world.metrics.increment(ids, id, delta))
+    answer(world.metrics.increment(world.rules, ids, id, delta))
 }
 
 pub(super) fn get(call: &mut Call<'_>, id: i32, value: i32) -> Result<(), Stop> {

@@ -41,12 +41,12 @@ pub(super) fn set_data(
     let key = bytes(memory, key, key_size)?;
     let value = bytes(memory, value, value_size)?;
     guest.keep(key.len().saturating_add(value.len()))?;
-    let space = guest.world.instances.at(guest.instance).space;
+    let world = &mut *guest.world;
+    let space = world.instances.at(guest.instance).space;
     answer(
-        guest
-            .world
+        world
             .shared
-            .set(space, key, value, cas.cast_unsigned()),
+            .set(world.rules, space, key, value, cas.cast_unsigned()),
     )
 }
 

@@ -15,6 +15,17 @@ pub enum AbiVersion {
     V0_2_1,
 }
 
+impl AbiVersion {
+    fn of_marker(name: &str) -> Option<Self> {
+        Some(match name {
+            "proxy_abi_version_0_1_0" => Self::V0_1_0,
+            "proxy_abi_version_0_2_0" => Self::V0_2_0,
+            "proxy_abi_version_0_2_1" => Self::V0_2_1,
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for AbiVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -88,7 +99,7 @@ pub struct Section {
 /// What a module says about itself.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ModuleInfo {
-    /// Newest ABI whose marker the module exports.
+    /// ABI of the first marker that the module exports, which is the one that counts.
     pub abi: Option<AbiVersion>,
     /// Imports, in the order of the file.
     pub imports: Vec<Import>,
@@ -246,14 +257,10 @@ fn read(bytes: &[u8]) -> Result<ModuleInfo, Option<wasmparser::BinaryReaderError
         .and_then(|index| memories.get(index))
         .or_else(|| memories.first())
         .copied();
-    info.abi = [
-        ("proxy_abi_version_0_2_1", AbiVersion::V0_2_1),
-        ("proxy_abi_version_0_2_0", AbiVersion::V0_2_0),
-        ("proxy_abi_version_0_1_0", AbiVersion::V0_1_0),
-    ]
-    .into_iter()
-    .find(|(marker, _)| info.exports.iter().any(|export| export.name == *marker))
-    .map(|(_, version)| version);
+    info.abi = info.exports.iter().find_map(|export| {
+        export.function.as_ref()?;
+        AbiVersion::of_marker(&export.name)
+    });
     Ok(info)
 }
 

@@ -11,6 +11,7 @@ use crate::foreign::ForeignFunction;
 use crate::host::properties::Node;
 use crate::module::Module;
 use crate::observer::{LogLevel, Observer};
+use crate::profile::Rules;
 use crate::status::Status;
 use crate::table::Table;
 use crate::vm::lifecycle::StartFailure;
@@ -25,6 +26,7 @@ const START_NS: u64 = 1_700_000_000_000_000_000;
 #[derive(Clone, Debug)]
 enum Position {
     Listener,
+    Network,
     Upstream(String),
     Singleton,
 }
@@ -40,6 +42,7 @@ pub struct ProxyBuilder {
     node: Node,
     log_level: LogLevel,
     shuffle: bool,
+    profile: Profile,
     observer: Option<Box<dyn Observer>>,
     foreign: BTreeMap<String, ForeignFunction>,
 }
@@ -65,6 +68,7 @@ impl ProxyBuilder {
             node: Node::default(),
             log_level: LogLevel::default(),
             shuffle: false,
+            profile: Profile::default(),
             observer: None,
             foreign: BTreeMap::new(),
         }
@@ -88,11 +92,10 @@ impl ProxyBuilder {
         self
     }
 
-    /// The proxy to behave like. There is one so far.
-    pub fn profile(self, profile: Profile) -> Self {
-        match profile {
-            Profile::Envoy => self,
-        }
+    /// The proxy to behave like where the specification and Envoy differ; Envoy without this.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
     }
 
     /// Adds a plugin to the listener's filter chain: requests pass the plugins in the order of these
@@ -100,6 +103,14 @@ impl ProxyBuilder {
     pub fn filter(mut self, module: &Module, config: PluginConfig) -> Self {
         self.plugins
             .push((Position::Listener, module.clone(), config));
+        self
+    }
+
+    /// Adds a plugin to the listener's network filters: a client's bytes pass the plugins in the order of
+    /// these calls, the upstream's in the reverse order.
+    pub fn network_filter(mut self, module: &Module, config: PluginConfig) -> Self {
+        self.plugins
+            .push((Position::Network, module.clone(), config));
         self
     }
 
@@ -193,6 +204,7 @@ impl ProxyBuilder {
         }
         let mut chains = Table::default();
         let listener = chains.push(Vec::new());
+        let network = chains.push(Vec::new());
         let mut plugins = Table::default();
         for (position, module, config) in self.plugins {
             let threads = (self.workers as usize).saturating_add(1);
@@ -211,6 +223,7 @@ impl ProxyBuilder {
             });
             match position {
                 Position::Listener => chains.at_mut(listener).push(index),
+                Position::Network => chains.at_mut(network).push(index),
                 Position::Upstream(cluster) => {
                     let cluster = clusters.entry(cluster).or_default();
                     let chain = *cluster.chain.get_or_insert_with(|| chains.push(Vec::new()));
@@ -226,6 +239,7 @@ impl ProxyBuilder {
             shuffle: self.shuffle,
             rng: ChaCha8Rng::seed_from_u64(self.seed),
             workers: self.workers,
+            rules: Rules::of(self.profile),
             plugins,
             chains,
             clusters,
@@ -234,6 +248,9 @@ impl ProxyBuilder {
             streams: crate::world::streams::Streams::default(),
             calls: BTreeMap::new(),
             next_call: 0,
+            grpc: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            next_lookup: 0,
             timers: crate::world::timers::Timers::default(),
             shared: crate::world::shared::SharedData::default(),
             queues: crate::world::shared::Queues::default(),

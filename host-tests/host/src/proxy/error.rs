@@ -80,6 +80,12 @@ pub enum InputError {
         /// What the order is.
         &'static str,
     ),
+    /// No such plugin on that thread, or its VM is dead.
+    #[error("no such plugin")]
+    UnknownPlugin,
+    /// No such connection, or it is closed.
+    #[error("no such connection")]
+    UnknownConnection,
     /// No such worker.
     #[error("no such worker")]
     UnknownWorker,

@@ -29,6 +29,7 @@ impl Proxy {
                     queue_ready(&mut run, slot, root, token);
                 }
                 Event::CallTimeout { call } => run.time_out_call(call),
+                Event::GrpcTimeout { call } => run.time_out_grpc(call),
             }
             run.collect_calls();
         }
@@ -301,7 +302,7 @@ impl Proxy {
         })
     }
 
-    fn run(&mut self, input: impl FnOnce(&mut Run<'_>)) {
+    pub(super) fn run(&mut self, input: impl FnOnce(&mut Run<'_>)) {
         let mut run = Run::outside(&mut self.home);
         input(&mut run);
         if !run.calls.is_empty() {
@@ -313,7 +314,13 @@ impl Proxy {
         self.home
             .streams
             .get_mut(stream)
-            .filter(|stream| !stream.closed && !matches!(stream.kind, StreamKind::CallOut { .. }))
+            .filter(|stream| {
+                let is_internal = matches!(
+                    stream.kind,
+                    StreamKind::CallOut { .. } | StreamKind::Connection
+                );
+                !stream.closed && !is_internal
+            })
             .ok_or(InputError::UnknownStream)
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use wasmtime::{Memory, ResourceLimiter};
 
-use crate::config::Limits;
+use crate::config::{Limits, PluginConfig};
+use crate::host::HostFunction;
+use crate::module::AbiVersion;
 use crate::vm::exports::Exports;
 use crate::world::Home;
 
@@ -23,6 +25,31 @@ pub(crate) struct Guest {
     pub(crate) phase: Phase,
     pub(crate) budget: Budget,
     pub(crate) limits: Limits,
+    pub(crate) abi: AbiVersion,
+    pub(crate) denied: Denied,
+}
+
+/// Host functions that a VM may not use: a bit for each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Denied(u128);
+
+const _: () = assert!(HostFunction::COUNT <= 128, "a bit for each host function");
+
+impl Denied {
+    pub(crate) fn of(config: &PluginConfig) -> Self {
+        let bits = HostFunction::NAMES
+            .iter()
+            .enumerate()
+            // Envoy's own functions are not restricted.
+            .filter(|(_, name)| !name.starts_with("envoy_") && !config.allows(name))
+            .fold(0, |bits, (index, _)| bits | (1 << index));
+        Self(bits)
+    }
+
+    #[inline]
+    pub(crate) const fn has(self, function: HostFunction) -> bool {
+        self.0 >> (function as u32) & 1 == 1
+    }
 }
 
 /// Which host functions may be called now.

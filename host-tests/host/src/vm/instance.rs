@@ -40,12 +40,18 @@ pub(crate) struct Instance {
     pub(crate) roots: Vec<Root>,
     pub(crate) metrics: MetricIds,
     pub(crate) next_http_call: u32,
+    pub(crate) next_grpc_call: u32,
+    pub(crate) next_grpc_stream: u32,
+    pub(crate) last_lookup: u32,
     pub(crate) rng: ChaCha8Rng,
     /// Position of its VM ID's shared data.
     pub(crate) space: usize,
     pub(crate) memory_bytes: u64,
     pub(crate) memory_refused: u64,
 }
+
+/// The buffer of bytes that the host hands over.
+pub(crate) const CALL_DATA: u32 = 8;
 
 /// A context of a VM.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +71,15 @@ pub(crate) struct Root {
     /// Whether the plugin configuration can be read.
     pub(crate) configuring: bool,
     pub(crate) status_code: u32,
-    pub(crate) status_message: &'static str,
+    pub(crate) status_message: String,
     /// The answer that is being delivered.
     pub(crate) response: Option<Box<CallResponse>>,
+    /// What of gRPC is being delivered.
+    pub(crate) grpc_initial: Option<HeaderMap>,
+    pub(crate) grpc_trailing: Option<HeaderMap>,
+    pub(crate) grpc_message: Option<Vec<u8>>,
+    /// Bytes that the host handed over: buffer 8, until another one is read.
+    pub(crate) call_data: Option<Vec<u8>>,
     /// Declared properties: path and whether they can be set once only.
     pub(crate) declared: Vec<(Vec<u8>, bool)>,
     pub(crate) shutdown: Shutdown,
@@ -116,6 +128,20 @@ pub(crate) enum Action {
     },
     DeleteRoot {
         root: u32,
+    },
+    ContinueConnection {
+        connection: StreamId,
+        filter: usize,
+    },
+    CloseConnection {
+        connection: StreamId,
+        details: &'static str,
+    },
+    GrpcClosed {
+        root: u32,
+        token: u32,
+        status: u32,
+        message: String,
     },
 }
 

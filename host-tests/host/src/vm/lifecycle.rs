@@ -8,24 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use rand_chacha::rand_core::SeedableRng as _;
 use wasmtime::{AsContextMut as _, Store};
 
 use crate::callback::CallbackKind;
-use crate::config::FailurePolicy;
 use crate::observer::VmEvent;
 use crate::vm::exports::Exports;
-use crate::vm::guest::{Budget, Guest, Limiter, Phase};
+use crate::vm::guest::{Budget, Denied, Guest, Limiter, Phase};
 use crate::vm::instance::{Action, Context, ContextMap, Instance, Root, Shutdown};
 use crate::vm::run::{Called, Run};
 use crate::world::metrics::MetricIds;
 use crate::world::{Home, PluginThread, Slot, VmKey};
-
-/// Least time between two reloads of a plugin on a thread; up to half of it more is drawn.
-///
-/// SOURCE: Envoy's default `reload_config.backoff.base_interval` and its jitter.
-const RELOAD_BACKOFF_NS: u64 = 1_000_000_000;
-const RELOAD_JITTER_MS: u64 = 500;
 
 /// Why a plugin did not start.
 #[derive(Debug)]
@@ -60,6 +53,7 @@ impl Run<'_> {
             vm_configuration: plugin.config.vm_configuration.clone(),
             environment: plugin.config.environment.clone(),
             code: plugin.module.shared.digest,
+            capabilities: plugin.config.allowed_capabilities.iter().cloned().collect(),
         }
     }
 
@@ -93,7 +87,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn load_plugin(&mut self, plugin: usize, thread: u32) -> Result<PluginThread, StartFailure> {
+    pub(super) fn load_plugin(
+        &mut self,
+        plugin: usize,
+        thread: u32,
+    ) -> Result<PluginThread, StartFailure> {
         let key = self.vm_key(plugin);
         let known = self
             .slots
@@ -133,13 +131,31 @@ impl Run<'_> {
             .map(|root| root.id);
         let root = match shared_root {
             Some(root) => root,
-            None => self.start_root(plugin, instance)?,
+            None => match self.start_root(plugin, instance) {
+                Ok(root) => root,
+                Err(failure) => {
+                    self.forget_failed(plugin, instance);
+                    return Err(failure);
+                }
+            },
         };
         Ok(PluginThread {
             instance,
             root,
             loaded_ns: self.now_ns,
         })
+    }
+
+    /// A root context that did not start is nobody's, and so is a VM that has no other.
+    fn forget_failed(&mut self, plugin: usize, instance: usize) {
+        let target = self.instances.at_mut(instance);
+        if let Some(at) = target.roots.iter().rposition(|root| root.plugin == plugin) {
+            let root = target.roots.remove(at);
+            target.contexts.remove(&root.id);
+        }
+        if target.roots.is_empty() && target.dead.is_none() {
+            self.drop_instance(instance);
+        }
     }
 
     /// Makes a VM and runs the module's own start functions.
@@ -153,6 +169,8 @@ impl Run<'_> {
         let module = self.plugins.at(plugin).module.clone();
         let config = &self.plugins.at(plugin).config;
         let limits = config.limits;
+        let abi = module.shared.abi;
+        let denied = Denied::of(config);
         let vm_id = config.vm_id.clone();
         let space = self.shared.space(&vm_id);
         let number = self.instances.len();
@@ -172,6 +190,8 @@ impl Run<'_> {
             phase: Phase::Start,
             budget: Budget::of(&limits),
             limits,
+            abi,
+            denied,
         };
         let mut store = Box::new(Store::new(module.shared.code.engine(), guest));
         store.limiter(|guest| &mut guest.limiter);
@@ -202,6 +222,10 @@ impl Run<'_> {
             roots: Vec::new(),
             metrics: MetricIds::default(),
             next_http_call: 0,
+            next_grpc_call: 0,
+            next_grpc_stream: 0,
+            // SOURCE: Envoy counts on from 1.
+            last_lookup: 1,
             rng,
             space,
             memory_bytes: 0,
@@ -221,7 +245,11 @@ impl Run<'_> {
                 return Err(failed(message));
             }
         };
-        let exports = Arc::new(Exports::of(&made, store.as_context_mut()));
+        let config = &self.plugins.at(plugin).config;
+        let exports = Exports::of(&made, store.as_context_mut(), abi, |name| {
+            config.allows(name)
+        });
+        let exports = Arc::new(exports);
         let memory = made.get_memory(store.as_context_mut(), "memory");
         let guest = store.data_mut();
         guest.memory = memory;
@@ -387,58 +415,6 @@ impl Run<'_> {
             target.dead = Some("it was a trial".to_owned());
         }
         world.cancel_all(instance);
-    }
-
-    /// The plugin on a thread, for a new stream. A dead VM is replaced if the policy and the back-off
-    /// allow it; `None` when there is no living VM.
-    pub(crate) fn plugin_on(&mut self, plugin: usize, thread: u32) -> Option<PluginThread> {
-        let here = (*self.plugins.at(plugin).threads.get(thread as usize)?)?;
-        if !self.is_dead(here.instance) {
-            return Some(here);
-        }
-        if self.plugins.at(plugin).config.failure_policy != FailurePolicy::FailReload {
-            return None;
-        }
-        let context = Context {
-            id: here.root,
-            plugin,
-            root: here.root,
-            stream: None,
-        };
-        let jitter_ms = self.rng.next_u64() % RELOAD_JITTER_MS;
-        let backoff = RELOAD_BACKOFF_NS.saturating_add(jitter_ms.saturating_mul(1_000_000));
-        if self.now_ns.saturating_sub(here.loaded_ns) < backoff {
-            self.vm_event(here.instance, context, |place| VmEvent::ReloadPutOff {
-                place,
-            });
-            return None;
-        }
-        let now_ns = self.now_ns;
-        match self.load_plugin(plugin, thread) {
-            Ok(fresh) => {
-                if let Some(place) = self.plugins.at_mut(plugin).threads.get_mut(thread as usize) {
-                    *place = Some(fresh);
-                }
-                self.vm_event(fresh.instance, context, |place| VmEvent::Reloaded { place });
-                Some(fresh)
-            }
-            Err(failure) => {
-                // The time of the try counts as well as that of a success.
-                if let Some(Some(place)) =
-                    self.plugins.at_mut(plugin).threads.get_mut(thread as usize)
-                {
-                    place.loaded_ns = now_ns;
-                }
-                let message = failure.message();
-                self.observe(here.instance, context, |observer, place| {
-                    observer.vm(VmEvent::ReloadFailed {
-                        place,
-                        message: &message,
-                    });
-                });
-                None
-            }
-        }
     }
 
     /// Ends all root contexts of a VM: done, then delete unless the guest asks for time.

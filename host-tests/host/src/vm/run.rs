@@ -205,6 +205,19 @@ impl<'a> Run<'a> {
                 Action::Reset { stream } => self.reset_stream(stream),
                 Action::LocalReply { stream, reply } => self.send_local_reply(stream, reply),
                 Action::DeleteRoot { root } => self.delete_root(instance, root),
+                Action::ContinueConnection { connection, filter } => {
+                    self.continue_connection(connection, filter);
+                }
+                Action::CloseConnection {
+                    connection,
+                    details,
+                } => self.shut_connection(connection, details),
+                Action::GrpcClosed {
+                    root,
+                    token,
+                    status,
+                    message,
+                } => self.tell_grpc_close(instance, root, token, status, &message),
             }
         }
     }

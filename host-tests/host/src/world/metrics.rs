@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::profile::Rules;
 use crate::report::{MetricKind, MetricValue};
 use crate::status::Status;
 use crate::table::Table;
@@ -75,7 +76,13 @@ impl Metrics {
         Some(&mut self.values.at_mut(index).value)
     }
 
-    pub(crate) fn increment(&mut self, ids: &MetricIds, id: u32, delta: i64) -> Status {
+    pub(crate) fn increment(
+        &mut self,
+        rules: &Rules,
+        ids: &MetricIds,
+        id: u32,
+        delta: i64,
+    ) -> Status {
         if !matches!(
             kind_of(id & KIND_MASK),
             Some(MetricKind::Counter | MetricKind::Gauge)
@@ -83,7 +90,9 @@ impl Metrics {
             return Status::BadArgument;
         }
         match self.find(ids, id) {
-            Some(MetricValue::Counter(value)) if delta > 0 => {
+            Some(MetricValue::Counter(value))
+                if delta > 0 || (delta == 0 && rules.counters_take_zero) =>
+            {
                 *value = value.wrapping_add(delta.unsigned_abs());
                 Status::Ok
             }
@@ -96,10 +105,21 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn record(&mut self, ids: &MetricIds, id: u32, recorded: u64) -> Status {
+    pub(crate) fn record(
+        &mut self,
+        rules: &Rules,
+        ids: &MetricIds,
+        id: u32,
+        recorded: u64,
+    ) -> Status {
         match self.find(ids, id) {
-            // A recorded value is added to a counter, as Envoy does.
-            Some(MetricValue::Counter(value)) => *value = value.wrapping_add(recorded),
+            Some(MetricValue::Counter(value)) => {
+                *value = if rules.counters_add_what_is_recorded {
+                    value.wrapping_add(recorded)
+                } else {
+                    recorded
+                };
+            }
             Some(MetricValue::Gauge(value)) => *value = recorded,
             Some(MetricValue::Histogram {
                 count,

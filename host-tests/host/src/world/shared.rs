@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::profile::Rules;
 use crate::status::Status;
 use crate::table::Table;
 
@@ -37,9 +38,16 @@ impl SharedData {
         Some((value, *cas))
     }
 
-    /// Writes a value. `cas` 0 writes always; another one must be the entry's, if there is one: so a
-    /// non-zero `cas` creates a missing entry, once.
-    pub(crate) fn set(&mut self, space: usize, key: &[u8], value: &[u8], cas: u32) -> Status {
+    /// Writes a value. `cas` 0 writes always; another one must be the entry's. In Envoy that goes for an
+    /// entry that there is: so a non-zero `cas` creates a missing one, once.
+    pub(crate) fn set(
+        &mut self,
+        rules: &Rules,
+        space: usize,
+        key: &[u8],
+        value: &[u8],
+        cas: u32,
+    ) -> Status {
         let next = match self.last_cas.wrapping_add(1) {
             0 => 1,
             next => next,
@@ -52,6 +60,7 @@ impl SharedData {
                 held_value.extend_from_slice(value);
                 *held = next;
             }
+            None if cas != 0 && !rules.cas_creates_entries => return Status::CasMismatch,
             None => {
                 entries.insert(key.to_vec(), (value.to_vec(), next));
             }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::attributes::{ResponseAttributes, StreamAttributes, UpstreamAttributes};
+use crate::connection::ConnectionOutput;
 use crate::headers::HeaderMap;
 use crate::output::{CallId, Output, StreamId};
 
@@ -22,6 +23,8 @@ pub(crate) enum StreamKind {
     Attempt { of: StreamId },
     /// A call-out through a cluster's upstream filters.
     CallOut { call: CallId },
+    /// A client's connection through the listener's network filters.
+    Connection,
 }
 
 /// A stream.
@@ -57,6 +60,8 @@ pub(crate) struct Stream {
     /// When the last byte was in or out; known once the stream closes.
     pub(crate) duration_ns: Option<u64>,
     pub(crate) outputs: VecDeque<Output>,
+    /// What left the filters of a connection.
+    pub(crate) connection_outputs: VecDeque<ConnectionOutput>,
 }
 
 /// A value set with `proxy_set_property`.
@@ -130,6 +135,8 @@ pub(crate) struct Filter {
     pub(crate) root: u32,
     /// Whether the guest was told of the context.
     pub(crate) created: bool,
+    /// Whether a network filter was offered the connection.
+    pub(crate) connected: bool,
     pub(crate) destroyed: bool,
     /// Left out: the VM was dead and the policy is to let traffic pass.
     pub(crate) skip: bool,
@@ -218,6 +225,7 @@ impl Stream {
             closed: false,
             duration_ns: None,
             outputs: VecDeque::new(),
+            connection_outputs: VecDeque::new(),
         }
     }
 

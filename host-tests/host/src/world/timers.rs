@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::grpc::GrpcId;
 use crate::output::CallId;
 
 /// When an event is due and, at one instant, in which order.
@@ -25,6 +26,8 @@ pub(crate) enum Event {
     QueueReady { slot: usize, root: u32, token: u32 },
     /// A call-out took too long.
     CallTimeout { call: CallId },
+    /// A gRPC call took too long.
+    GrpcTimeout { call: GrpcId },
 }
 
 /// All that is due.
@@ -53,6 +56,7 @@ impl Timers {
                 Event::Tick { .. } => 0,
                 Event::QueueReady { .. } => 1,
                 Event::CallTimeout { .. } => 2,
+                Event::GrpcTimeout { .. } => 3,
             },
             sequence: self.sequence,
         };

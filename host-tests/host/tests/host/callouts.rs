@@ -463,24 +463,3 @@ fn attempt_passes_the_upstream_filter_without_a_log_and_sees_the_plan() {
         ["> headers true", "< 200 true"]
     );
 }
-
-#[test]
-fn grpc_call_outs_answer_by_kind_of_id() {
-    let (mut proxy, watch) = start(
-        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
-             (drop (call $set_tick_period (i32.const 10))) (i32.const 1))
-           (func (export "proxy_on_tick") (param i32)
-             (call $say (call $grpc_cancel (i32.const 4)))
-             (call $say (call $grpc_cancel (i32.const 5)))
-             (call $say (call $grpc_close (i32.const 6)))
-             (call $say (call $grpc_send (i32.const 4) (i32.const 0) (i32.const 0) (i32.const 0)))
-             (call $say (call $grpc_send (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0)))
-             (call $say (call $grpc_send (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 0)))
-             (call $say (call $grpc_call @"nobody" @"s" @"m" (i32.const 0) (i32.const 0)
-               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 24)))
-             (call $say (call $grpc_call @"echo" @"s" @"m" (i32.const 0) (i32.const 0)
-               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 24))))"#,
-    );
-    tick(&mut proxy);
-    assert_eq!(watch.take(), numbers(&[2, 1, 1, 2, 2, 1, 4, 10]));
-}

@@ -5,13 +5,21 @@
     reason = "a test file: what is not as it should be is a failed test"
 )]
 
+mod abis;
 mod buffers;
 mod callouts;
+mod capabilities;
 mod flow;
+mod grpc;
 mod hostile;
+mod lookups;
 mod maps;
+mod network;
+mod profiles;
 mod properties;
 mod random;
+mod readme;
+mod reload;
 mod shared;
 mod support;
 mod vms;

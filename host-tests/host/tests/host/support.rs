@@ -31,6 +31,7 @@ const PREAMBLE: &str = r#"
   (import "env" "proxy_send_local_response" (func $send_local_response (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_http_call" (func $http_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_grpc_call" (func $grpc_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_grpc_stream" (func $grpc_stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_grpc_send" (func $grpc_send (param i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_grpc_cancel" (func $grpc_cancel (param i32) (result i32)))
   (import "env" "proxy_grpc_close" (func $grpc_close (param i32) (result i32)))
@@ -46,6 +47,7 @@ const PREAMBLE: &str = r#"
   (import "env" "proxy_get_metric" (func $get_metric (param i32 i32) (result i32)))
   (import "env" "proxy_get_property" (func $get_property (param i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_set_property" (func $set_property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "envoy_resolve_dns" (func $resolve_dns (param i32 i32 i32) (result i32)))
   (import "env" "proxy_call_foreign_function" (func $foreign (param i32 i32 i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "clock_time_get" (func $clock_time_get (param i32 i64 i32) (result i32)))
@@ -82,6 +84,29 @@ const PREAMBLE: &str = r#"
 
 /// Builds a guest. `@"text"` stands for pointer and size of the text; `\0` and `\n` work in it.
 pub(crate) fn wat(callbacks: &str) -> Vec<u8> {
+    assemble(PREAMBLE, callbacks)
+}
+
+/// As [`wat`], for ABI 0.1.0.
+pub(crate) fn wat_of_0_1_0(callbacks: &str) -> Vec<u8> {
+    const OWN: &str = r#"
+  (import "env" "proxy_get_configuration" (func $get_configuration (param i32 i32) (result i32)))
+  (import "env" "proxy_continue_request" (func $continue_request (result i32)))
+  (import "env" "proxy_continue_response" (func $continue_response (result i32)))
+  (import "env" "proxy_clear_route_cache" (func $clear_route_cache (result i32)))
+"#;
+    let newer = ["$continue_stream", "$close_stream", "$get_log_level"];
+    let lines = PREAMBLE
+        .lines()
+        .filter(|line| !newer.iter().any(|name| line.contains(name)));
+    let older: Vec<&str> = OWN.lines().chain(lines).collect();
+    let preamble = older
+        .join("\n")
+        .replace("proxy_abi_version_0_2_1", "proxy_abi_version_0_1_0");
+    assemble(&preamble, callbacks)
+}
+
+fn assemble(preamble: &str, callbacks: &str) -> Vec<u8> {
     let mut text = String::new();
     let mut data = String::new();
     let mut at = 1024;
@@ -97,7 +122,7 @@ pub(crate) fn wat(callbacks: &str) -> Vec<u8> {
         rest = after;
     }
     text.push_str(rest);
-    wat::parse_str(format!("(module {PREAMBLE} {text} {data})")).unwrap()
+    wat::parse_str(format!("(module {preamble} {text} {data})")).unwrap()
 }
 
 pub(crate) fn module(engine: &Engine, callbacks: &str) -> Module {
@@ -170,6 +195,7 @@ impl Observer for Watch {
             VmEvent::ReloadPutOff { .. } => "reload put off".to_owned(),
             VmEvent::ReloadFailed { .. } => "reload failed".to_owned(),
             VmEvent::MemoryRefused { .. } => "memory refused".to_owned(),
+            VmEvent::Denied { function, .. } => format!("denied {function}"),
             other => format!("{other:?}"),
         };
         self.events.lock().unwrap().push(text);

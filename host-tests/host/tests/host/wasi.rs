@@ -101,10 +101,15 @@ fn start_functions_run_in_the_order_of_the_specification() {
     };
     let initialize = r#"(func (export "_initialize") (call $say (i32.const 1)))"#;
     let main = r#"(func (export "main") (param i32 i32) (result i32) (call $say (i32.const 2)) (i32.const 0))"#;
+    let main_void =
+        r#"(func (export "__main_void") (result i32) (call $say (i32.const 5)) (i32.const 0))"#;
     let start = r#"(func (export "_start") (call $say (i32.const 3)))"#;
     let vm = r#"(func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $say (i32.const 4)) (i32.const 1))"#;
     let rows = [
         (vec![initialize, main, start, vm], vec![1, 2, 4]),
+        (vec![initialize, main_void, vm], vec![1, 5, 4]),
+        // `main` alone is the module's own business.
+        (vec![main, vm], vec![4]),
         (vec![start, vm], vec![3, 4]),
         (vec![vm], vec![4]),
     ];
@@ -163,31 +168,167 @@ fn every_unknown_import_is_named_with_what_the_host_has_instead() {
         unknown,
         [
             "env.proxy_log: (i32) -> (); the host has (i32, i32, i32) -> (i32)",
-            "env.proxy_get_configuration: (i32, i32) -> (i32)",
+            "env.proxy_get_configuration: (i32, i32) -> (i32); not in Proxy-Wasm ABI 0.2.1",
             "env.memory (not a function)",
         ]
     );
 }
 
+/// Every function of WASI that Envoy has, with its parameters and what it answers when all of them are 1.
+const WASI: [(&str, &str, i32); 46] = [
+    ("args_get", "i32 i32", 0),
+    ("args_sizes_get", "i32 i32", 0),
+    ("clock_res_get", "i32 i32", 0),
+    ("clock_time_get", "i32 i64 i32", 0),
+    ("environ_get", "i32 i32", 0),
+    ("environ_sizes_get", "i32 i32", 0),
+    ("fd_advise", "i32 i64 i64 i32", 0),
+    ("fd_allocate", "i32 i64 i64", 0),
+    ("fd_close", "i32", 0),
+    ("fd_datasync", "i32", 0),
+    ("fd_fdstat_get", "i32 i32", 0),
+    ("fd_fdstat_set_flags", "i32 i32", 52),
+    ("fd_fdstat_set_rights", "i32 i64 i64", 0),
+    ("fd_filestat_get", "i32 i32", 8),
+    ("fd_filestat_set_size", "i32 i64", 0),
+    ("fd_filestat_set_times", "i32 i64 i64 i32", 0),
+    ("fd_pread", "i32 i32 i32 i64 i32", 52),
+    ("fd_prestat_dir_name", "i32 i32 i32", 52),
+    ("fd_prestat_get", "i32 i32", 8),
+    ("fd_pwrite", "i32 i32 i32 i64 i32", 21),
+    ("fd_read", "i32 i32 i32 i32", 52),
+    ("fd_readdir", "i32 i32 i32 i64 i32", 20),
+    ("fd_renumber", "i32 i32", 58),
+    ("fd_seek", "i32 i64 i32 i32", 0),
+    ("fd_sync", "i32", 0),
+    ("fd_tell", "i32 i32", 0),
+    ("fd_write", "i32 i32 i32 i32", 21),
+    ("path_create_directory", "i32 i32 i32", 58),
+    ("path_filestat_get", "i32 i32 i32 i32 i32", 58),
+    ("path_filestat_set_times", "i32 i32 i32 i32 i64 i64 i32", 58),
+    ("path_link", "i32 i32 i32 i32 i32 i32", 58),
+    ("path_open", "i32 i32 i32 i32 i32 i64 i64 i32 i32", 44),
+    ("path_readlink", "i32 i32 i32 i32 i32 i32", 58),
+    ("path_remove_directory", "i32 i32 i32", 58),
+    ("path_rename", "i32 i32 i32 i32 i32 i32", 58),
+    ("path_symlink", "i32 i32 i32 i32", 58),
+    ("path_unlink_file", "i32 i32 i32", 58),
+    ("poll_oneoff", "i32 i32 i32 i32", 0),
+    ("random_get", "i32 i32", 0),
+    ("sched_yield", "", 0),
+    ("sock_accept", "i32 i32 i32", 58),
+    ("sock_recv", "i32 i32 i32 i32 i32 i32", 58),
+    ("sock_send", "i32 i32 i32 i32 i32", 58),
+    ("sock_shutdown", "i32 i32", 58),
+    ("proc_exit", "i32", 0),
+    ("environ_sizes_get", "i32 i32", 0),
+];
+
 #[test]
-fn only_the_oldest_abi_is_refused() {
-    let compile = |marker: &str| {
+fn whole_list_of_wasi_functions_answers_as_envoy_under_both_names() {
+    for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
+        let mut imports = String::new();
+        let mut calls = String::new();
+        for (number, (name, parameters, _)) in WASI.iter().enumerate() {
+            let kinds: Vec<&str> = parameters.split_whitespace().collect();
+            let result = if *name == "proc_exit" {
+                ""
+            } else {
+                "(result i32)"
+            };
+            imports += &format!(
+                "(import \"{module}\" \"{name}\" (func $f{number} (param {parameters}) {result}))\n"
+            );
+            let ones: Vec<String> = kinds
+                .iter()
+                .map(|kind| format!("({kind}.const 1)"))
+                .collect();
+            let call = format!("(call $f{number} {})", ones.join(" "));
+            calls += &match *name {
+                "proc_exit" => format!("{call} (call $say (i32.const 0))"),
+                // An array that lies outside the memory.
+                "fd_write" | "fd_pwrite" => {
+                    let outside = call.replacen(
+                        "(i32.const 1) (i32.const 1)",
+                        "(i32.const 1) (i32.const -9)",
+                        1,
+                    );
+                    format!("(call $say {outside})")
+                }
+                _ => format!("(call $say {call})"),
+            };
+        }
         let text = format!(
-            r#"(module (memory (export "memory") 1)
-                 (func (export "malloc") (param i32) (result i32) (i32.const 8))
-                 (func (export "{marker}")))"#
+            r#"(module {imports}
+                 (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+                 (memory (export "memory") 1)
+                 (func (export "proxy_abi_version_0_2_1"))
+                 (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+                 (func $say (param $value i32)
+                   (i32.store (i32.const 512) (local.get $value))
+                   (drop (call $log (i32.const 2) (i32.const 512) (i32.const 4))))
+                 (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                   {calls} (i32.const 0)))"#
         );
-        Module::compile(&support::engine(), "guest", &wat::parse_str(text).unwrap())
-    };
-    assert!(compile("proxy_abi_version_0_2_1").is_ok());
-    assert!(compile("proxy_abi_version_0_2_0").is_ok());
-    assert!(matches!(
-        compile("proxy_abi_version_0_1_0"),
-        Err(ModuleError::UnsupportedAbi(_))
-    ));
-    assert!(matches!(compile("something"), Err(ModuleError::NoAbi)));
-    assert!(matches!(
-        Module::compile(&support::engine(), "guest", b"not wasm"),
-        Err(ModuleError::Malformed { .. })
-    ));
+        let engine = support::engine();
+        let compiled = Module::compile(&engine, "guest", &wat::parse_str(text).unwrap()).unwrap();
+        let watch = support::Watch::default();
+        let mut proxy = Proxy::builder(&engine)
+            .observer(Box::new(watch.clone()))
+            .filter(&compiled, PluginConfig::default())
+            .build()
+            .unwrap();
+        support::exchange(&mut proxy);
+        let answers = watch.numbers();
+        let named: Vec<(&str, i32)> = WASI.iter().map(|row| row.0).zip(answers).collect();
+        let expected: Vec<(&str, i32)> = WASI.iter().map(|row| (row.0, row.2)).collect();
+        assert_eq!(named, expected, "{module}");
+    }
+}
+
+#[test]
+fn links_are_refused_in_the_form_that_wasi_has_and_envoy_does_not() {
+    for (name, parameters) in [("path_symlink", 5), ("path_link", 7)] {
+        let text = format!(
+            r#"(module (import "wasi_snapshot_preview1" "{name}" (func (param {}) (result i32)))
+                 (memory (export "memory") 1)
+                 (func (export "malloc") (param i32) (result i32) (i32.const 8))
+                 (func (export "proxy_abi_version_0_2_1")))"#,
+            "i32 ".repeat(parameters)
+        );
+        let compiled = Module::compile(&support::engine(), "guest", &wat::parse_str(text).unwrap());
+        assert!(
+            matches!(compiled, Err(ModuleError::UnknownImports(_))),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn helpers_of_emscripten_are_there() {
+    let engine = support::engine();
+    let text = r#"(module
+        (import "env" "pthread_equal" (func $equal (param i32 i32) (result i32)))
+        (import "env" "emscripten_notify_memory_growth" (func $grown (param i32)))
+        (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func $say (param $value i32)
+          (i32.store (i32.const 512) (local.get $value))
+          (drop (call $log (i32.const 2) (i32.const 512) (i32.const 4))))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+          (call $grown (i32.const 0))
+          (call $say (call $equal (i32.const 3) (i32.const 3)))
+          (call $say (call $equal (i32.const 3) (i32.const 4)))
+          (i32.const 0)))"#;
+    let module = Module::compile(&engine, "guest", &wat::parse_str(text).unwrap()).unwrap();
+    let watch = support::Watch::default();
+    let mut proxy = Proxy::builder(&engine)
+        .observer(Box::new(watch.clone()))
+        .filter(&module, PluginConfig::default())
+        .build()
+        .unwrap();
+    support::exchange(&mut proxy);
+    assert_eq!(watch.take(), numbers(&[1, 0]));
 }
