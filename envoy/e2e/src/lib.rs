@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod clients;
 pub mod envoy;
 pub mod fetch;
+pub mod fidelity;
 pub mod paths;
 pub mod recordings;
 pub mod sticky;

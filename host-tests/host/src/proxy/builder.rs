@@ -244,6 +244,7 @@ impl ProxyBuilder {
             observer: None,
             wants_host_calls: false,
             wants_callbacks: false,
+            wants_trials: false,
             start_logs: None,
             scratch: Vec::new(),
             note: String::new(),

@@ -1,0 +1,153 @@
+//! Lines of a log, as they are compared and kept.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::load::folder;
+
+/// The version of Envoy that the kept logs are of.
+pub const ENVOY_VERSION: &str = "1.40.0";
+
+/// Who wrote a line.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Thread {
+    /// The main thread.
+    Main,
+    /// The only worker.
+    Worker,
+    /// What the upstream's endpoint received.
+    Upstream,
+    /// What the client received.
+    Client,
+}
+
+impl Thread {
+    const ALL: [Self; 4] = [Self::Main, Self::Worker, Self::Upstream, Self::Client];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Worker => "worker",
+            Self::Upstream => "upstream",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// One line. Lines of one thread have an order; between threads there is none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Line {
+    /// Who wrote it.
+    pub thread: Thread,
+    /// What was written, normalised.
+    pub text: String,
+}
+
+impl Line {
+    /// Makes a line of what was written.
+    #[must_use]
+    pub fn new(thread: Thread, text: &str) -> Self {
+        Self {
+            thread,
+            text: normalised(text),
+        }
+    }
+
+    /// Takes apart what the probe logs: the case, and the rest of the line. `None` if it is not the probe's.
+    #[must_use]
+    pub fn of_probe(message: &str) -> Option<(&str, &str)> {
+        message.strip_prefix("probe ")?.split_once(' ')
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.thread.name(), self.text)
+    }
+}
+
+/// Masks what differs from run to run and that the probe cannot mask itself: ports of this machine.
+fn normalised(text: &str) -> String {
+    const HOST: &str = "127.0.0.1:";
+    let mut parts = text.split(HOST);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        masked.push_str(HOST);
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        masked.push_str(if rest.len() < part.len() { "PORT" } else { "" });
+        masked.push_str(rest);
+    }
+    masked
+}
+
+/// Sorts lines by thread, each thread's in their order.
+pub(super) fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.sort_by_key(|line| line.thread);
+    lines
+}
+
+/// Returns the file that keeps what Envoy said to a case.
+#[must_use]
+pub fn golden(case: &str) -> PathBuf {
+    folder().join("cases").join(format!("{case}.envoy.log"))
+}
+
+/// Returns the first line of such a file.
+#[must_use]
+pub fn header_line() -> String {
+    format!("# Envoy {ENVOY_VERSION}")
+}
+
+/// Reads such a file's text.
+///
+/// # Errors
+/// It is another version's, or a line is not one of a log.
+pub fn parse_golden(text: &str) -> Result<Vec<Line>> {
+    let mut lines = text.lines();
+    let header = lines.next().unwrap_or_default();
+    anyhow::ensure!(header == header_line(), "it begins with `{header}` instead of `{}`", header_line());
+    lines
+        .map(|line| {
+            let (thread, text) = line.split_once(' ').with_context(|| format!("`{line}` is no line of a log"))?;
+            let thread = Thread::ALL
+                .into_iter()
+                .find(|known| known.name() == thread)
+                .with_context(|| format!("`{thread}` writes no log"))?;
+            Ok(Line {
+                thread,
+                text: text.to_owned(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_this_machine_are_masked_and_nothing_else() {
+        for (text, expected) in [
+            ("a 127.0.0.1:4711\" b 127.0.0.1:80", "a 127.0.0.1:PORT\" b 127.0.0.1:PORT"),
+            ("10.0.0.1:80 127.0.0.1: x", "10.0.0.1:80 127.0.0.1: x"),
+        ] {
+            assert_eq!(normalised(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_kept_log_reads_back_as_it_was_written() {
+        let lines = vec![
+            Line::new(Thread::Main, "a 1 configure(3)"),
+            Line::new(Thread::Client, "200 {}"),
+        ];
+        let text: Vec<String> = lines.iter().map(Line::to_string).collect();
+        let text = format!("{}\n{}\n", header_line(), text.join("\n"));
+        assert_eq!(parse_golden(&text).unwrap(), lines);
+        for bad in ["# Envoy 0.1.0\n", &format!("{}\nnobody x", header_line())] {
+            assert!(parse_golden(bad).is_err(), "{bad}");
+        }
+    }
+}

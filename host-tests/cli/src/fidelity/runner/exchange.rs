@@ -1,0 +1,87 @@
+//! One request and its answer, as far as they have come.
+
+use tidegate_host::{HeaderMap, StreamId};
+
+use crate::fidelity::case::Request;
+use crate::fidelity::received::Received;
+
+/// A part of a request on its way to an upstream; kept, since the router may try again.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    Headers(HeaderMap, bool),
+    Body(Vec<u8>, bool),
+    Trailers(HeaderMap),
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) request: Request,
+    pub(super) stream: StreamId,
+    /// The stream through the upstream filters, if the cluster has some.
+    pub(super) attempt: Option<StreamId>,
+    pub(super) attempts: u32,
+    /// What has left the listener's filters.
+    pub(super) parts: Vec<Part>,
+    pub(super) at_upstream: Received,
+    pub(super) at_client: Received,
+    /// Whether headers of an answer reached the listener's filters.
+    pub(super) answered: bool,
+    /// Whether the router has given the request to an upstream.
+    pub(super) routed: bool,
+    /// Whether the client has everything that it will get.
+    pub(super) over: bool,
+}
+
+impl Exchange {
+    pub(super) fn new(request: &Request, stream: StreamId) -> Self {
+        Self {
+            request: request.clone(),
+            stream,
+            attempt: None,
+            attempts: 0,
+            parts: Vec::new(),
+            at_upstream: Received::default(),
+            at_client: Received::default(),
+            answered: false,
+            routed: false,
+            over: false,
+        }
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.request.method == "HEAD"
+    }
+}
+
+/// Notes a part of a request that an upstream received.
+pub(super) fn note_request(received: &mut Received, part: &Part) {
+    match part {
+        Part::Headers(headers, end) => {
+            let text = |name: &str| headers.get_str(name).unwrap_or_default().to_owned();
+            received.head = format!("{} {}", text(":method"), text(":path"));
+            for (name, value) in headers.iter() {
+                received.header(name, value);
+            }
+            received.complete = *end;
+        }
+        Part::Body(bytes, end) => {
+            received.body.extend_from_slice(bytes);
+            received.complete = *end;
+        }
+        Part::Trailers(trailers) => {
+            for (name, value) in trailers.iter() {
+                received.trailer(name, value);
+            }
+            received.complete = true;
+        }
+    }
+}
+
+/// Notes headers of an answer that the client received.
+pub(super) fn note_response(received: &mut Received, headers: &HeaderMap) {
+    received.head = headers.get_str(":status").unwrap_or_default().to_owned();
+    for (name, value) in headers.iter() {
+        received.header(name, value);
+    }
+}
