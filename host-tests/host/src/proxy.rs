@@ -232,7 +232,10 @@ impl Proxy {
     /// Ends all root contexts as the proxy does when it stops: done, then delete. A guest that asks
     /// for time by answering false gets its delete when it calls `proxy_done`.
     pub fn shut_down(&mut self) {
-        let instances: Vec<usize> = self.home.slots.iter().map(|slot| slot.instance).collect();
+        let slots = self.home.slots.iter();
+        let mut instances: Vec<usize> = slots.map(|slot| slot.instance).collect();
+        // The VM that came last goes first.
+        instances.reverse();
         let mut run = Run::outside(&mut self.home);
         for instance in instances {
             run.shut_down(instance);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tidegate_cli::fidelity::{Case, Line, Peer, Step, Thread};
 
 use super::bootstrap;
@@ -47,7 +47,11 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
         };
         let outcome = stage.play().await.with_context(|| format!("case `{name}`"));
         let received = std::mem::take(&mut stage.received);
-        outcomes.insert(name, outcome.map(|()| received));
+        let failed = outcome.is_err();
+        outcomes.insert(name.clone(), outcome.map(|()| received));
+        if failed && envoy.admin("/ready").await.is_err() {
+            bail!("case `{name}` ended Envoy, which logged:\n{}", last_words(&envoy.log()));
+        }
     }
     envoy.stop().await?;
     tail.read()?;
@@ -56,6 +60,12 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
         (name, lines)
     });
     Ok(played.collect())
+}
+
+/// Returns what Envoy said about its own end.
+fn last_words(log: &str) -> String {
+    let lines = log.lines().filter(|line| line.contains("[critical]"));
+    lines.take(40).collect::<Vec<_>>().join("\n")
 }
 
 /// One case under way.

@@ -68,15 +68,24 @@ impl fmt::Display for Line {
     }
 }
 
-/// Masks what differs from run to run and that the probe cannot mask itself: ports of this machine.
+/// Masks what differs from run to run and that the probe cannot mask itself: ports of this machine, the date, and how
+/// long an upstream took.
 fn normalised(text: &str) -> String {
-    const HOST: &str = "127.0.0.1:";
-    let mut parts = text.split(HOST);
+    let digit = |letter: char| letter.is_ascii_digit();
+    let text = masked(text, "127.0.0.1:", "PORT", digit);
+    let text = masked(&text, "x-envoy-upstream-service-time=", "MS", digit);
+    let of_date = |letter: char| letter.is_ascii_alphanumeric() || " ,:".contains(letter);
+    masked(&text, "date=", "DATE", of_date)
+}
+
+/// Puts `mask` in the place of the letters behind each `marker`.
+fn masked(text: &str, marker: &str, mask: &str, hidden: impl Fn(char) -> bool) -> String {
+    let mut parts = text.split(marker);
     let mut masked = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        masked.push_str(HOST);
-        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        masked.push_str(if rest.len() < part.len() { "PORT" } else { "" });
+        masked.push_str(marker);
+        let rest = part.trim_start_matches(&hidden);
+        masked.push_str(if rest.len() < part.len() { mask } else { "" });
         masked.push_str(rest);
     }
     masked
@@ -128,10 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_of_this_machine_are_masked_and_nothing_else() {
+    fn what_differs_from_run_to_run_is_masked_and_nothing_else() {
         for (text, expected) in [
             ("a 127.0.0.1:4711\" b 127.0.0.1:80", "a 127.0.0.1:PORT\" b 127.0.0.1:PORT"),
             ("10.0.0.1:80 127.0.0.1: x", "10.0.0.1:80 127.0.0.1: x"),
+            ("{date=Tue, 24 Nov 2026 00:00:00 GMT; a=1}", "{date=DATE; a=1}"),
+            ("{x-envoy-upstream-service-time=12}", "{x-envoy-upstream-service-time=MS}"),
         ] {
             assert_eq!(normalised(text), expected);
         }

@@ -74,13 +74,13 @@ impl Cells {
     fn out(&mut self, kind: Out, shown: bool, numbers: &mut Vec<i64>) {
         let bytes = match kind {
             Out::U32 => 4,
-            Out::U64 | Out::Data | Out::Pairs => 8,
+            Out::U64 | Out::Data | Out::Pairs | Out::Map => 8,
             Out::Bytes(size) => size as usize,
         };
         let memory = vec![UNTOUCHED; bytes].into_boxed_slice();
         let at = address(&memory);
         numbers.push(at);
-        if matches!(kind, Out::Data | Out::Pairs) {
+        if matches!(kind, Out::Data | Out::Pairs | Out::Map) {
             numbers.push(at.saturating_add(4));
         }
         self.outs.push(Cell {
@@ -131,7 +131,7 @@ impl Cell {
                 u64::from_le_bytes(bytes).to_string()
             }
             Out::Bytes(_) => quote(&self.memory),
-            Out::Data | Out::Pairs => self.show_data(),
+            Out::Data | Out::Pairs | Out::Map => self.show_data(),
         }
     }
 
@@ -148,7 +148,7 @@ impl Cell {
             return format!("{size} bytes");
         }
         match self.kind {
-            Out::Pairs => pairs(&bytes).unwrap_or_else(|| format!("no map: {}", quote(&bytes))),
+            Out::Pairs | Out::Map => pairs(&bytes, self.kind == Out::Map).unwrap_or_else(|| format!("no map: {}", quote(&bytes))),
             _ => quote(&bytes),
         }
     }
@@ -210,7 +210,7 @@ pub(crate) fn encode(map: &[Entry]) -> Vec<u8> {
 }
 
 /// Writes a map as a script would; `None` if it is none.
-fn pairs(bytes: &[u8]) -> Option<String> {
+fn pairs(bytes: &[u8], sorted: bool) -> Option<String> {
     let count = word(bytes, 0)?;
     let mut at = usize::try_from(count).ok()?.checked_mul(8)?.checked_add(4)?;
     let mut shown = Vec::new();
@@ -226,6 +226,9 @@ fn pairs(bytes: &[u8]) -> Option<String> {
         let name = take(word(bytes, sizes)?)?;
         let value = take(word(bytes, sizes.checked_add(4)?)?)?;
         shown.push(format!("{name}={value}"));
+    }
+    if sorted {
+        shown.sort();
     }
     (at == bytes.len()).then(|| format!("{{{}}}", shown.join("; ")))
 }

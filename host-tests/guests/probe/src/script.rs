@@ -75,6 +75,8 @@ pub(crate) enum Out {
     Data,
     /// The same, of a map.
     Pairs,
+    /// The same, of a map that has no order of its own.
+    Map,
     /// So many bytes in place.
     Bytes(u32),
 }
@@ -193,6 +195,7 @@ fn argument(text: &str) -> Result<(Argument, &str), &'static str> {
             "u64" => Out::U64,
             "data" => Out::Data,
             "pairs" => Out::Pairs,
+            "map" => Out::Map,
             _ => {
                 let size = name.strip_prefix("bytes:").and_then(|size| size.parse().ok());
                 Out::Bytes(size.ok_or("no such cell")?)

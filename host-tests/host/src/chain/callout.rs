@@ -161,6 +161,7 @@ impl Run<'_> {
 
     /// Answers a call-out that was sent.
     pub(crate) fn answer_call(&mut self, id: CallId, answer: CallAnswer) {
+        let now_ns = self.now_ns;
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -175,6 +176,9 @@ impl Run<'_> {
                 if headers.get(":status").is_none() {
                     headers.add(":status", "200");
                 }
+                // The router of a call-out notes how long the upstream took.
+                let elapsed_ms = now_ns.saturating_sub(call.pending.started_ns) / 1_000_000;
+                headers.set("x-envoy-upstream-service-time", elapsed_ms.to_string());
                 let Some(attempt) = attempt else {
                     call.answer = Some(CallResponse {
                         headers,
@@ -343,7 +347,9 @@ impl Run<'_> {
             return;
         }
         let side = stream.side_mut(direction);
-        side.bytes = side.bytes.saturating_add(data.len() as u64);
+        if direction == Direction::Request {
+            side.bytes = side.bytes.saturating_add(data.len() as u64);
+        }
         side.complete = end_stream;
         side.passing.clear();
         side.passing.extend_from_slice(data);

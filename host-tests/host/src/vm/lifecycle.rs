@@ -441,13 +441,15 @@ impl Run<'_> {
         }
     }
 
-    /// Ends all root contexts of a VM: done, then delete unless the guest asks for time.
+    /// Ends all root contexts of a VM, the last one first: done, then delete unless the guest asks for
+    /// time.
     pub(crate) fn shut_down(&mut self, instance: usize) {
         let ids: Vec<u32> = self
             .instances
             .at(instance)
             .roots
             .iter()
+            .rev()
             .filter(|root| root.shutdown == Shutdown::Alive)
             .map(|root| root.id)
             .collect();

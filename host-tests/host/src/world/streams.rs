@@ -90,7 +90,7 @@ pub(crate) struct Side {
     pub(crate) aborted: bool,
     /// Callbacks of filters that run right now.
     pub(crate) calling: u32,
-    /// Body bytes seen.
+    /// Body bytes: of a request those that came in, of a response those that left.
     pub(crate) bytes: u64,
 }
 

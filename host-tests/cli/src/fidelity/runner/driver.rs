@@ -43,6 +43,9 @@ impl<'c> Driver<'c> {
     pub(super) fn play(&mut self) -> Result<()> {
         for (index, step) in self.case.steps.iter().enumerate() {
             self.step(step).with_context(|| format!("steps[{index}]"))?;
+            if let Some(exchange) = &mut self.now {
+                exchange.connected |= exchange.routed && !exchange.over;
+            }
         }
         self.leave()?;
         self.proxy.shut_down();
@@ -105,7 +108,7 @@ impl<'c> Driver<'c> {
         if !exchange.over {
             self.close(exchange.stream, CloseReason::ClientReset)?;
         }
-        if exchange.routed {
+        if exchange.routed && exchange.connected {
             self.log.add(Line::new(Thread::Upstream, &exchange.at_upstream.line()));
         }
         self.log.add(Line::new(Thread::Client, &exchange.at_client.line()));
@@ -140,6 +143,7 @@ impl<'c> Driver<'c> {
             cluster_name: self.cluster_of(route),
             route_name: route.map_or("default", |route| &route.name).to_owned(),
             virtual_host_name: "probe".to_owned(),
+            filter_chain_name: "chain".to_owned(),
             ..StreamAttributes::default()
         };
         let stream = self.proxy.open_stream(0, attributes)?;
@@ -168,6 +172,9 @@ impl<'c> Driver<'c> {
     ) -> Result<()> {
         let last = end && trailers.is_empty();
         let together = protocol == Protocol::Http2 && last;
+        if !is_request && together {
+            self.last_byte()?;
+        }
         let proxy = &mut self.proxy;
         let mut body = |bytes: &[u8], end: bool| {
             if is_request {
@@ -179,8 +186,15 @@ impl<'c> Driver<'c> {
         if !bytes.is_empty() {
             body(bytes, together)?;
         }
+        if end && !is_request {
+            self.last_byte()?;
+        }
         if last && (bytes.is_empty() || !together) {
-            body(b"", true)?;
+            if is_request {
+                self.proxy.request_body(stream, b"", true)?;
+            } else {
+                self.proxy.response_body(stream, b"", true)?;
+            }
         }
         if end && !trailers.is_empty() {
             let trailers = edge::trailers(trailers);
@@ -191,6 +205,16 @@ impl<'c> Driver<'c> {
             }
         }
         Ok(())
+    }
+
+    /// The upstream's answer has come to its end: the router knows how long it took.
+    fn last_byte(&mut self) -> Result<()> {
+        let stream = self.exchange()?.stream;
+        let facts = ResponseAttributes {
+            backend_latency_ns: Some(1),
+            ..ResponseAttributes::default()
+        };
+        Ok(self.proxy.set_response(stream, facts)?)
     }
 
     fn request_data(&mut self, data: &Data) -> Result<()> {
@@ -214,6 +238,7 @@ impl<'c> Driver<'c> {
         let Some(stream) = self.answering()? else {
             return Ok(());
         };
+        self.exchange()?.connected = true;
         let head = self.exchange()?.is_head();
         let headers = edge::response(response, protocol, head);
         if self.exchange()?.attempt.is_none() && self.tries_again(&headers)? {
@@ -223,6 +248,9 @@ impl<'c> Driver<'c> {
         let bodiless = head || matches!(response.status, 204 | 304);
         let ends = bodiless || (response.end && nothing && !response.chunked);
         self.note_upstream(stream)?;
+        if ends {
+            self.last_byte()?;
+        }
         self.proxy.response_headers(stream, headers, ends)?;
         self.exchange()?.answered = true;
         if !ends {
@@ -235,7 +263,11 @@ impl<'c> Driver<'c> {
     /// Tells the host who serves.
     fn note_upstream(&mut self, stream: StreamId) -> Result<()> {
         let attempts = self.exchange()?.attempts;
-        self.proxy.set_upstream(stream, upstream(attempts))?;
+        let connected = UpstreamAttributes {
+            cx_pool_ready_duration_ns: Some(1),
+            ..upstream(attempts)
+        };
+        self.proxy.set_upstream(stream, connected)?;
         Ok(())
     }
 
@@ -249,6 +281,7 @@ impl<'c> Driver<'c> {
 
     fn response_trailers(&mut self, trailers: &[Text]) -> Result<()> {
         if let Some(stream) = self.answering()? {
+            self.last_byte()?;
             self.proxy.response_trailers(stream, edge::trailers(trailers))?;
         }
         Ok(())
@@ -437,6 +470,7 @@ impl<'c> Driver<'c> {
         exchange.at_upstream = Received::default();
         let (stream, attempts) = (exchange.stream, exchange.attempts);
         let cluster = self.case.cluster_name("upstream");
+        self.proxy.set_upstream(stream, upstream(attempts))?;
         let attempt = self.proxy.open_attempt(stream, &cluster, upstream(attempts))?;
         let exchange = self.exchange()?;
         exchange.attempt = attempt;
@@ -537,11 +571,18 @@ impl<'c> Driver<'c> {
                 self.case.cluster_name(&cluster.name) == call.cluster
                     && !matches!(cluster.behaviour, Behaviour::Silent | Behaviour::Empty)
             });
-            cluster.map(|cluster| (call.id, cluster))
+            cluster.map(|cluster| (call.clone(), cluster))
         });
-        let Some((id, cluster)) = found else {
+        let Some((call, cluster)) = found else {
             return Ok(false);
         };
+        if cluster.behaviour == Behaviour::Answers {
+            let mut received = Received::default();
+            note_request(&mut received, &Part::Headers(call.headers, false));
+            note_request(&mut received, &Part::Body(call.body, false));
+            note_request(&mut received, &Part::Trailers(call.trailers));
+            self.log.add(Line::new(Thread::Upstream, &received.line()));
+        }
         let answer = match cluster.behaviour {
             Behaviour::Refuses => CallAnswer::Refused,
             Behaviour::Resets => {
@@ -563,7 +604,7 @@ impl<'c> Driver<'c> {
                 trailers: edge::trailers(&cluster.answer.trailers),
             },
         };
-        self.proxy.answer_call(id, answer)?;
+        self.proxy.answer_call(call.id, answer)?;
         Ok(true)
     }
 }

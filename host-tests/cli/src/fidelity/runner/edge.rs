@@ -42,8 +42,9 @@ pub(super) fn request(request: &Request, protocol: Protocol) -> HeaderMap {
         request.end,
         true,
     );
-    if let Some((name, value)) = framing {
-        map.add(name, value);
+    // Of a request's body the codec keeps to itself how it is cut.
+    if let Some(("content-length", length)) = framing {
+        map.add("content-length", length);
     }
     map.add("x-forwarded-proto", "http");
     map
@@ -105,7 +106,9 @@ pub(super) fn trailers(trailers: &[Text]) -> HeaderMap {
 fn add(map: &mut HeaderMap, is_request: bool, headers: &[Text]) {
     for header in headers {
         let (name, value) = header.header();
-        if !(is_request && name.eq_ignore_ascii_case(b"host")) {
+        // The host became a pseudo-header; the connection manager answers what is expected itself.
+        let kept = !name.eq_ignore_ascii_case(b"host") && !name.eq_ignore_ascii_case(b"expect");
+        if kept || !is_request {
             map.add(name, value);
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) answered: bool,
     /// Whether the router has given the request to an upstream.
     pub(super) routed: bool,
+    /// Whether the upstream's connection had time to come up.
+    pub(super) connected: bool,
     /// Whether the client has everything that it will get.
     pub(super) over: bool,
 }
@@ -45,6 +47,7 @@ impl Exchange {
             at_client: Received::default(),
             answered: false,
             routed: false,
+            connected: false,
             over: false,
         }
     }
