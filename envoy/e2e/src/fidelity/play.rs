@@ -45,8 +45,9 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
             incoming: Vec::new(),
             received: Vec::new(),
         };
-        let outcome = stage.play().await.with_context(|| format!("case `{name}`"));
+        let outcome = stage.play().await;
         let received = std::mem::take(&mut stage.received);
+        let outcome = outcome.with_context(|| format!("case `{name}`, after\n{}", last(tail.of(&name))));
         let failed = outcome.is_err();
         outcomes.insert(name.clone(), outcome.map(|()| received));
         if failed && envoy.admin("/ready").await.is_err() {
@@ -60,6 +61,12 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
         (name, lines)
     });
     Ok(played.collect())
+}
+
+/// Returns the end of a case's log.
+fn last(lines: &[Line]) -> String {
+    let shown = lines.iter().skip(lines.len().saturating_sub(10));
+    shown.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns what Envoy said about its own end.

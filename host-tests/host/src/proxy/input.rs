@@ -231,6 +231,21 @@ impl Proxy {
         Ok(())
     }
 
+    /// Tells which response headers went to the client in the end, after what the connection manager added and
+    /// removed: these are what filters read in the log.
+    ///
+    /// # Errors
+    ///
+    /// See [`InputError`].
+    pub fn sent_response_headers(
+        &mut self,
+        stream: StreamId,
+        headers: HeaderMap,
+    ) -> Result<(), InputError> {
+        self.open(stream)?.response.headers = headers;
+        Ok(())
+    }
+
     /// Tells that the route chose another cluster, after request headers changed.
     ///
     /// # Errors

@@ -141,6 +141,8 @@ pub(crate) struct Filter {
     pub(crate) response: FilterSide,
     /// Buffer that was read last, which is what buffer 8 shows.
     pub(crate) last_buffer: u32,
+    /// Properties that the context declared.
+    pub(crate) declared: Vec<Vec<u8>>,
 }
 
 /// One direction of a filter.
@@ -148,7 +150,6 @@ pub(crate) struct Filter {
 pub(crate) struct FilterSide {
     pub(crate) iteration: Iteration,
     pub(crate) headers_continued: bool,
-    pub(crate) trailers_continued: bool,
     pub(crate) end_stream: bool,
     /// What the guest can reach.
     pub(crate) headers: bool,

@@ -58,7 +58,7 @@ impl<'c> Driver<'c> {
             Step::Data(data) => self.request_data(data)?,
             Step::Trailers(trailers) => {
                 let stream = self.exchange()?.stream;
-                self.proxy.request_trailers(stream, edge::trailers(trailers))?;
+                self.give_trailers(stream, true, trailers)?;
             }
             Step::Await(text) => return self.wait(text, |driver| driver.log.has(text)),
             Step::Respond(response) => self.respond(response)?,
@@ -147,12 +147,15 @@ impl<'c> Driver<'c> {
             ..StreamAttributes::default()
         };
         let stream = self.proxy.open_stream(0, attributes)?;
-        self.now = Some(Exchange::new(request, stream));
+        self.now = Some(Exchange::new(request, stream, protocol));
         let body = request.body.bytes();
         let alone = body.is_empty() && request.trailers.is_empty();
         // A chunked body has an end of its own, also when it is empty.
         let ends = request.end && alone && !request.chunked;
+        self.exchange()?.complete = ends;
         self.proxy.request_headers(stream, headers, ends)?;
+        // The router has the headers before the codec reads on.
+        self.pump()?;
         if !ends {
             let trailers = &request.trailers;
             self.give(stream, true, body, request.end, trailers, protocol)?;
@@ -160,7 +163,8 @@ impl<'c> Driver<'c> {
         Ok(())
     }
 
-    /// Gives a body as a codec would: HTTP/1.1 tells the end apart from the last bytes.
+    /// Gives a body as a codec would: HTTP/1.1 tells the end apart from the last bytes. What leaves the filters goes on
+    /// before the next part comes.
     fn give(
         &mut self,
         stream: StreamId,
@@ -171,40 +175,56 @@ impl<'c> Driver<'c> {
         protocol: Protocol,
     ) -> Result<()> {
         let last = end && trailers.is_empty();
-        let together = protocol == Protocol::Http2 && last;
-        if !is_request && together {
-            self.last_byte()?;
-        }
-        let proxy = &mut self.proxy;
-        let mut body = |bytes: &[u8], end: bool| {
-            if is_request {
-                proxy.request_body(stream, bytes, end)
-            } else {
-                proxy.response_body(stream, bytes, end)
-            }
-        };
+        let together = protocol == Protocol::Http2 && last && !bytes.is_empty();
         if !bytes.is_empty() {
-            body(bytes, together)?;
+            self.give_body(stream, is_request, bytes, together)?;
         }
-        if end && !is_request {
-            self.last_byte()?;
-        }
-        if last && (bytes.is_empty() || !together) {
-            if is_request {
-                self.proxy.request_body(stream, b"", true)?;
-            } else {
-                self.proxy.response_body(stream, b"", true)?;
-            }
+        if last && !together {
+            self.give_body(stream, is_request, b"", true)?;
         }
         if end && !trailers.is_empty() {
-            let trailers = edge::trailers(trailers);
-            if is_request {
-                self.proxy.request_trailers(stream, trailers)?;
-            } else {
-                self.proxy.response_trailers(stream, trailers)?;
-            }
+            self.give_trailers(stream, is_request, trailers)?;
         }
         Ok(())
+    }
+
+    fn give_body(&mut self, stream: StreamId, is_request: bool, bytes: &[u8], end: bool) -> Result<()> {
+        if !self.goes_on(is_request, end)? {
+            return Ok(());
+        }
+        if is_request {
+            self.proxy.request_body(stream, bytes, end)?;
+        } else {
+            self.proxy.response_body(stream, bytes, end)?;
+        }
+        self.pump()
+    }
+
+    fn give_trailers(&mut self, stream: StreamId, is_request: bool, trailers: &[Text]) -> Result<()> {
+        if !self.goes_on(is_request, true)? {
+            return Ok(());
+        }
+        let trailers = edge::trailers(trailers);
+        if is_request {
+            self.proxy.request_trailers(stream, trailers)?;
+        } else {
+            self.proxy.response_trailers(stream, trailers)?;
+        }
+        self.pump()
+    }
+
+    /// Whether the exchange takes another part; notes that it is the last one.
+    fn goes_on(&mut self, is_request: bool, end: bool) -> Result<bool> {
+        let exchange = self.exchange()?;
+        if exchange.over {
+            return Ok(false);
+        }
+        if is_request {
+            exchange.complete |= end;
+        } else if end {
+            self.last_byte()?;
+        }
+        Ok(true)
     }
 
     /// The upstream's answer has come to its end: the router knows how long it took.
@@ -251,8 +271,9 @@ impl<'c> Driver<'c> {
         if ends {
             self.last_byte()?;
         }
-        self.proxy.response_headers(stream, headers, ends)?;
         self.exchange()?.answered = true;
+        self.proxy.response_headers(stream, headers, ends)?;
+        self.pump()?;
         if !ends {
             let (body, trailers) = (response.body.bytes(), &response.trailers);
             self.give(stream, false, body, response.end, trailers, protocol)?;
@@ -280,11 +301,10 @@ impl<'c> Driver<'c> {
     }
 
     fn response_trailers(&mut self, trailers: &[Text]) -> Result<()> {
-        if let Some(stream) = self.answering()? {
-            self.last_byte()?;
-            self.proxy.response_trailers(stream, edge::trailers(trailers))?;
+        match self.answering()? {
+            Some(stream) => self.give_trailers(stream, false, trailers),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The upstream's connection is gone.
@@ -379,7 +399,11 @@ impl<'c> Driver<'c> {
                 headers,
                 end_stream,
             } => {
-                note_response(&mut self.exchange()?.at_client, &headers);
+                let sent = edge::sent(&headers, self.exchange()?.early_close());
+                let exchange = self.exchange()?;
+                note_response(&mut exchange.at_client, &sent);
+                let stream = exchange.stream;
+                self.proxy.sent_response_headers(stream, sent)?;
                 self.ended(end_stream)
             }
             Output::ResponseBody { data, end_stream } => {
@@ -394,9 +418,12 @@ impl<'c> Driver<'c> {
                 self.ended(true)
             }
             Output::LocalResponse { headers, body, .. } => {
-                let received = &mut self.exchange()?.at_client;
-                note_response(received, &headers);
-                received.body = body;
+                let sent = edge::sent(&headers, self.exchange()?.early_close());
+                let exchange = self.exchange()?;
+                note_response(&mut exchange.at_client, &sent);
+                exchange.at_client.body = body;
+                let stream = exchange.stream;
+                self.proxy.sent_response_headers(stream, sent)?;
                 self.ended(true)
             }
             Output::Reset { .. } => {

@@ -93,6 +93,22 @@ pub fn framing(
     Some(("content-length", size.to_string()))
 }
 
+/// Makes the map of an answer that goes to the client: what the connection manager does after the filters.
+pub(super) fn sent(response: &HeaderMap, closes: bool) -> HeaderMap {
+    let mut map = response.clone();
+    map.remove("transfer-encoding");
+    if map.get_str(":status") != Some("101") {
+        map.remove("connection");
+    }
+    if map.get("date").is_none() {
+        map.add("date", "Tue, 24 Nov 2026 00:00:00 GMT");
+    }
+    if closes {
+        map.add("connection", "close");
+    }
+    map
+}
+
 /// Makes a map of trailers.
 pub(super) fn trailers(trailers: &[Text]) -> HeaderMap {
     let mut map = HeaderMap::new();

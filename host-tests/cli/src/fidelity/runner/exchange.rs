@@ -2,7 +2,7 @@
 
 use tidegate_host::{HeaderMap, StreamId};
 
-use crate::fidelity::case::Request;
+use crate::fidelity::case::{Protocol, Request};
 use crate::fidelity::received::Received;
 
 /// A part of a request on its way to an upstream; kept, since the router may try again.
@@ -31,12 +31,16 @@ pub(super) struct Exchange {
     pub(super) routed: bool,
     /// Whether the upstream's connection had time to come up.
     pub(super) connected: bool,
+    /// Whether the client has sent its whole request.
+    pub(super) complete: bool,
+    /// Whether the protocol closes a connection whose request is not complete.
+    closes: bool,
     /// Whether the client has everything that it will get.
     pub(super) over: bool,
 }
 
 impl Exchange {
-    pub(super) fn new(request: &Request, stream: StreamId) -> Self {
+    pub(super) fn new(request: &Request, stream: StreamId, protocol: Protocol) -> Self {
         Self {
             request: request.clone(),
             stream,
@@ -48,8 +52,15 @@ impl Exchange {
             answered: false,
             routed: false,
             connected: false,
+            complete: false,
+            closes: protocol == Protocol::Http1,
             over: false,
         }
+    }
+
+    /// Whether an answer now comes before the request's end, so that HTTP/1.1 has to close the connection.
+    pub(super) fn early_close(&self) -> bool {
+        !self.complete && self.closes
     }
 
     pub(super) fn is_head(&self) -> bool {
