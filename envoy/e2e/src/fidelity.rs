@@ -9,8 +9,10 @@ mod frame;
 mod http1;
 mod http2;
 mod play;
+mod prove;
 mod servers;
 mod tail;
 mod wire;
 
 pub use play::{Played, play};
+pub use prove::{Options, Proven, kept, prove};

@@ -11,6 +11,7 @@ mod case;
 mod compare;
 mod line;
 mod load;
+mod proof;
 mod received;
 mod runner;
 // The probe's own reader of scripts: a case with a mistake in it is refused before anything runs.
@@ -22,7 +23,8 @@ pub use case::{
     Protocol, Request, Response, Retry, Route, Side, Step, Text,
 };
 pub use compare::{Comparison, Differing, compare};
-pub use line::{ENVOY_VERSION, Line, Thread, golden, header_line, parse_golden};
+pub use line::{ENVOY_VERSION, Line, Thread, golden, parse_golden, write_golden};
 pub use load::{ExplainedRow, cases, folder, rows};
+pub use proof::{Coverage, NOT_CALLED, PHASES, Proof, Proofs};
 pub use received::Received;
 pub use runner::{HOST, framing, run};

@@ -1,49 +1,35 @@
-//! Compares the runner with the real Envoy, case by case.
+//! Compares the runner's host with the real Envoy, case by case: `fidelity [--bless] [--json] [CASE…]`.
+//!
+//! Where no Envoy can be had, the logs that are kept of it are what the runner is compared with.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use tidegate_cli::build::module_path;
-use tidegate_cli::fidelity::{cases, compare, golden, header_line, run};
-use tidegate_host::Module;
+use anyhow::{Result, ensure};
+use tidegate_cli::output::{Colour, Format, Output};
+use tidegate_e2e::fidelity::{Options, prove};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let only: Vec<String> = std::env::args().skip(1).collect();
-    let mut cases = cases()?;
-    cases.retain(|case| only.is_empty() || only.contains(&case.name));
-    let module = module_path("probe")?;
-    let engine = tidegate_cli::engine::engine()?;
-    let probe = Module::compile(&engine, "probe", &std::fs::read(&module)?)?;
-    let begin = std::time::Instant::now();
-    let played = tidegate_e2e::fidelity::play(&cases, &module).await?;
-    eprintln!("Envoy: {:.1} s", begin.elapsed().as_secs_f64());
-    let mut bad = 0;
-    for case in &cases {
-        let envoy = match played.get(&case.name) {
-            Some(Ok(lines)) => lines,
-            Some(Err(error)) => {
-                println!("{}: Envoy: {error:#}", case.name);
-                continue;
+    let mut options = Options::default();
+    let mut format = Format::Human;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--bless" => options.bless = true,
+            "--json" => format = Format::Json,
+            "--kept" => options.kept = true,
+            name => {
+                ensure!(!name.starts_with('-'), "unknown option `{name}`");
+                options.only.push(name.to_owned());
             }
-            None => continue,
-        };
-        let mut text = header_line();
-        for line in envoy {
-            text.push('\n');
-            text.push_str(&line.to_string());
-        }
-        std::fs::write(golden(&case.name), text + "\n")?;
-        match run(&engine, &probe, case) {
-            Ok(runner) => {
-                let compared = compare(case, envoy, &runner);
-                print!("{compared}");
-                println!("{}: {} lines, {} unexplained", case.name, compared.lines, compared.unexplained().count());
-                bad += compared.unexplained().count();
-            }
-            Err(error) => println!("{}: runner: {error:#}", case.name),
         }
     }
-    println!("{bad} unexplained");
-    Ok(ExitCode::SUCCESS)
+    let output = Output::new(format, Colour::Auto, false);
+    let proven = prove(&options).await?;
+    let holds = proven.proofs.holds();
+    if output.is_json() {
+        output.json(&proven.proofs)?;
+    } else {
+        output.line(&proven)?;
+    }
+    Ok(ExitCode::from(u8::from(!holds)))
 }

@@ -34,6 +34,7 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
     let mut envoy = Envoy::start(scenario).await?;
     let mut tail = Tail::new(envoy.folder().join("envoy.log"));
     let mut outcomes = BTreeMap::new();
+    let lab = envoy.folder().join("envoy.log"); // LAB
     for (case, servers) in staged {
         let name = case.name.clone();
         let mut stage = Stage {
@@ -46,10 +47,12 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
             received: Vec::new(),
         };
         let outcome = stage.play().await;
+        stage.tail.read()?;
         let received = std::mem::take(&mut stage.received);
         let outcome = outcome.with_context(|| format!("case `{name}`, after\n{}", last(tail.of(&name))));
         let failed = outcome.is_err();
         outcomes.insert(name.clone(), outcome.map(|()| received));
+        let _ = std::fs::copy(&lab, "/tmp/probe-lab/envoy.log"); // LAB
         if failed && envoy.admin("/ready").await.is_err() {
             bail!("case `{name}` ended Envoy, which logged:\n{}", last_words(&envoy.log()));
         }

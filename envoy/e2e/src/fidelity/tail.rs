@@ -63,14 +63,14 @@ impl Tail {
 
     /// `[time][thread][level][component] [source] message`
     fn line(&mut self, line: &str) {
-        let mut parts = line.splitn(5, '[').skip(1).map(|part| part.trim_end_matches(['[', ' ']));
+        let mut parts = line.splitn(5, '[').skip(1);
         let (Some(_), Some(thread), Some(level), Some(rest)) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return;
         };
         let thread = thread.trim_end_matches(']');
-        let level = level.trim_end_matches(']');
+        let level = level.trim_end_matches([']', ' ']);
         // The thread that writes first is the main one.
         let main = self.main.get_or_insert_with(|| thread.to_owned());
         let thread = if main == thread { Thread::Main } else { Thread::Worker };
@@ -104,12 +104,13 @@ mod tests {
             "[2026-11-24 09:14:40.1][7][info][wasm] [source/c.cc:1151] wasm log: probe one - 0 initialize()",
             "[2026-11-24 09:14:40.1][8][info][wasm] [source/c.cc:1151] wasm log a one: probe one a 1 tick(): x [y]: z",
             "[2026-11-24 09:14:40.1][8][warning][wasm] [source/c.cc:1151] wasm log a a two: careful",
+            "[2026-11-24 09:14:40.1][8][info][wasm] [source/c.cc:1151] wasm log a a two: ",
             "no line of Envoy's",
         ] {
             tail.line(line);
         }
         let of = |case: &str| -> Vec<String> { tail.of(case).iter().map(Line::to_string).collect() };
         assert_eq!(of("one"), ["main - 0 initialize()", "worker a 1 tick(): x [y]: z"]);
-        assert_eq!(of("two"), ["worker [warn] careful"]);
+        assert_eq!(of("two"), ["worker [warn] careful", "worker [info] "]);
     }
 }

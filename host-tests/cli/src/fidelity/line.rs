@@ -103,10 +103,21 @@ pub fn golden(case: &str) -> PathBuf {
     folder().join("cases").join(format!("{case}.envoy.log"))
 }
 
-/// Returns the first line of such a file.
-#[must_use]
-pub fn header_line() -> String {
+/// The first line of such a file.
+fn header_line() -> String {
     format!("# Envoy {ENVOY_VERSION}")
+}
+
+/// Writes such a file's text.
+#[must_use]
+pub fn write_golden(lines: &[Line]) -> String {
+    let mut text = header_line();
+    for line in sorted(lines.to_vec()) {
+        text.push('\n');
+        text.push_str(&line.to_string());
+    }
+    text.push('\n');
+    text
 }
 
 /// Reads such a file's text.
@@ -154,9 +165,7 @@ mod tests {
             Line::new(Thread::Main, "a 1 configure(3)"),
             Line::new(Thread::Client, "200 {}"),
         ];
-        let text: Vec<String> = lines.iter().map(Line::to_string).collect();
-        let text = format!("{}\n{}\n", header_line(), text.join("\n"));
-        assert_eq!(parse_golden(&text).unwrap(), lines);
+        assert_eq!(parse_golden(&write_golden(&lines)).unwrap(), lines);
         for bad in ["# Envoy 0.1.0\n", &format!("{}\nnobody x", header_line())] {
             assert!(parse_golden(bad).is_err(), "{bad}");
         }

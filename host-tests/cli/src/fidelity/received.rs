@@ -51,7 +51,9 @@ impl Received {
             line.push(' ');
             line.push_str(&map(&self.trailers));
         }
-        if !self.complete {
+        // An upgraded connection has no end but that of the connection.
+        let upgraded = self.headers.iter().any(|(name, _)| name == "upgrade");
+        if !self.complete && !upgraded {
             line.push_str(" cut");
         }
         line
@@ -63,10 +65,15 @@ fn text(name: &[u8], value: &[u8]) -> (String, String) {
     (name, value.escape_ascii().to_string())
 }
 
+/// A length of nothing is added by codecs where nothing else says that nothing comes.
+fn is_codecs(name: &str, value: &str) -> bool {
+    name == "content-length" && value == "0"
+}
+
 fn map(pairs: &[(String, String)]) -> String {
     let mut shown: Vec<String> = pairs
         .iter()
-        .filter(|(name, _)| !LEFT_OUT.contains(&name.as_str()))
+        .filter(|(name, value)| !LEFT_OUT.contains(&name.as_str()) && !is_codecs(name, value))
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     // Codecs write headers in an order of their own.

@@ -311,9 +311,12 @@ impl Run<'_> {
                     .is_some_and(is_grpc_content_type);
             }
             Direction::Response => {
-                stream.response_code = headers
-                    .get_str(":status")
-                    .and_then(|status| status.parse().ok());
+                // Of an attempt the router notes the code behind the upstream filters.
+                if stream.kind == StreamKind::Listener {
+                    stream.response_code = headers
+                        .get_str(":status")
+                        .and_then(|status| status.parse().ok());
+                }
                 if stream.response_facts.code_details.is_empty() {
                     "via_upstream".clone_into(&mut stream.response_facts.code_details);
                 }

@@ -186,9 +186,16 @@ fn grpc_cluster(service: &[u8]) -> String {
 }
 
 /// Not modelled: no cluster → as in Envoy; else the answer of a cluster that cannot be reached.
-fn grpc_begin(call: &mut Call<'_>, upstream: i32, upstream_size: i32) -> Result<(), Stop> {
+fn grpc_begin(
+    call: &mut Call<'_>,
+    (upstream, upstream_size): (i32, i32),
+    others: &[(i32, i32)],
+) -> Result<(), Stop> {
     let (memory, guest) = call.parts();
     let service = bytes(memory, upstream, upstream_size)?;
+    for (data, size) in others {
+        bytes(memory, *data, *size)?;
+    }
     guest.keep(service.len())?;
     let cluster = grpc_cluster(service);
     let known = guest.world.clusters.get(&cluster);
@@ -204,18 +211,24 @@ pub(super) fn grpc_call(
     call: &mut Call<'_>,
     upstream: i32,
     upstream_size: i32,
-    _service: i32,
-    _service_size: i32,
-    _method: i32,
-    _method_size: i32,
-    _metadata: i32,
-    _metadata_size: i32,
-    _message: i32,
-    _message_size: i32,
+    service: i32,
+    service_size: i32,
+    method: i32,
+    method_size: i32,
+    metadata: i32,
+    metadata_size: i32,
+    message: i32,
+    message_size: i32,
     _timeout: i32,
     _id: i32,
 ) -> Result<(), Stop> {
-    grpc_begin(call, upstream, upstream_size)
+    let others = [
+        (service, service_size),
+        (method, method_size),
+        (metadata, metadata_size),
+        (message, message_size),
+    ];
+    grpc_begin(call, (upstream, upstream_size), &others)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parameters are the ABI's")]
@@ -223,15 +236,20 @@ pub(super) fn grpc_stream(
     call: &mut Call<'_>,
     upstream: i32,
     upstream_size: i32,
-    _service: i32,
-    _service_size: i32,
-    _method: i32,
-    _method_size: i32,
-    _metadata: i32,
-    _metadata_size: i32,
+    service: i32,
+    service_size: i32,
+    method: i32,
+    method_size: i32,
+    metadata: i32,
+    metadata_size: i32,
     _id: i32,
 ) -> Result<(), Stop> {
-    grpc_begin(call, upstream, upstream_size)
+    let others = [
+        (service, service_size),
+        (method, method_size),
+        (metadata, metadata_size),
+    ];
+    grpc_begin(call, (upstream, upstream_size), &others)
 }
 
 const KIND_MASK: u32 = 0b11;

@@ -471,11 +471,13 @@ fn upstream(world: &World, stream: &Stream, name: &[u8], out: &mut Vec<u8>) -> R
 
 fn xds(stream: &Stream, name: &[u8], plain: bool, out: &mut Vec<u8>) -> Read {
     let attributes = &stream.attributes;
-    let routed = !attributes.cluster_name.is_empty();
+    // A route that answers itself has no cluster.
+    let routed = !attributes.cluster_name.is_empty() || !attributes.route_name.is_empty();
     match name {
         _ if !plain => Err(Status::NotFound),
         // There is none, and none is an empty message.
-        b"cluster_metadata" | b"route_metadata" | b"virtual_host_metadata" if routed => Ok(()),
+        b"cluster_metadata" if !attributes.cluster_name.is_empty() => Ok(()),
+        b"route_metadata" | b"virtual_host_metadata" if routed => Ok(()),
         b"listener_metadata" => Ok(()),
         b"upstream_host_metadata" | b"upstream_host_locality_metadata"
             if !stream.upstream.address.is_empty() =>

@@ -194,7 +194,8 @@ pub(super) fn fd_fdstat_get(call: &mut Call<'_>, fd: i32, stat: i32) -> Errno {
         encoded.extend_from_slice(&word.to_le_bytes());
     }
     let (memory, _) = call.parts();
-    write(memory, stat, &encoded)?;
+    // Envoy does not look whether it could write.
+    let _ = write(memory, stat, &encoded);
     Ok(SUCCESS)
 }
 
@@ -286,6 +287,52 @@ pub(super) const fn path_filestat_set_times(
     _: i64,
     _: i32,
 ) -> Errno {
+    Ok(NOT_SUPPORTED)
+}
+
+/// Envoy writes a result also for what it does not support.
+pub(super) fn path_readlink(
+    call: &mut Call<'_>,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    used: i32,
+) -> Errno {
+    call.write_u32(used, 0)?;
+    Ok(NOT_SUPPORTED)
+}
+
+pub(super) fn sock_accept(call: &mut Call<'_>, _: i32, _: i32, opened: i32) -> Errno {
+    call.write_u32(opened, 0)?;
+    Ok(NOT_SUPPORTED)
+}
+
+pub(super) fn sock_recv(
+    call: &mut Call<'_>,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    size: i32,
+    flags: i32,
+) -> Errno {
+    call.write_u32(size, 0)?;
+    let (memory, _) = call.parts();
+    write(memory, flags, &0_u16.to_le_bytes())?;
+    Ok(NOT_SUPPORTED)
+}
+
+pub(super) fn sock_send(
+    call: &mut Call<'_>,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    size: i32,
+) -> Errno {
+    call.write_u32(size, 0)?;
     Ok(NOT_SUPPORTED)
 }
 

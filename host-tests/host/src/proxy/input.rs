@@ -246,6 +246,23 @@ impl Proxy {
         Ok(())
     }
 
+    /// Tells which route and which cluster were chosen, after request headers changed. Both empty: no route matched.
+    ///
+    /// # Errors
+    ///
+    /// See [`InputError`].
+    pub fn set_route(
+        &mut self,
+        stream: StreamId,
+        cluster: &str,
+        route: &str,
+    ) -> Result<(), InputError> {
+        let attributes = &mut self.open(stream)?.attributes;
+        cluster.clone_into(&mut attributes.cluster_name);
+        route.clone_into(&mut attributes.route_name);
+        Ok(())
+    }
+
     /// Tells that the route chose another cluster, after request headers changed.
     ///
     /// # Errors

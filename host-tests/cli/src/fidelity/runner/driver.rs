@@ -6,7 +6,7 @@ use tidegate_host::{
     StreamId, UpstreamAttributes,
 };
 
-use super::exchange::{Exchange, Part, note_request, note_response};
+use super::exchange::{Exchange, Part, note_request, note_response, together};
 use super::{Log, edge};
 use crate::fidelity::case::{Behaviour, Case, Data, Peer, Protocol, Request, Response, Route, Step, Text};
 use crate::fidelity::line::{Line, Thread};
@@ -15,11 +15,14 @@ use crate::fidelity::received::Received;
 /// How many events in virtual time a case may wait for something.
 const PATIENCE: u32 = 2_000;
 
-/// SOURCE: Envoy's response flags: no healthy upstream, upstream connection failure, upstream connection termination.
+/// SOURCE: Envoy's response flags.
 const NO_HEALTHY_UPSTREAM: u64 = 0x2;
 const CONNECTION_FAILURE: u64 = 0x20;
 const CONNECTION_TERMINATION: u64 = 0x40;
+const CLIENT_STREAM_RESET: u64 = 0x1000_0000;
 const NO_ROUTE: u64 = 0x100;
+const PROTOCOL_ERROR: u64 = 0x0080_0000;
+const REMOTE_RESET: u64 = 0x10;
 
 const RESET_PREFIX: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
 
@@ -65,9 +68,19 @@ impl<'c> Driver<'c> {
             Step::RespondData(data) => self.response_data(data)?,
             Step::RespondTrailers(trailers) => self.response_trailers(trailers)?,
             Step::Reset(Peer::Client) | Step::Close(Peer::Client) => {
-                if let Some(exchange) = &mut self.now {
-                    exchange.over = true;
-                    let stream = exchange.stream;
+                let streams = self.case.protocol == Protocol::Http2;
+                let exchange = self.exchange()?;
+                exchange.over = true;
+                let stream = exchange.stream;
+                if streams && matches!(step, Step::Reset(_)) {
+                    let facts = ResponseAttributes {
+                        flags: CLIENT_STREAM_RESET,
+                        code_details: "http2.remote_reset".to_owned(),
+                        ..ResponseAttributes::default()
+                    };
+                    self.proxy.set_response(stream, facts)?;
+                    self.close(stream, CloseReason::Complete)?;
+                } else {
                     self.close(stream, CloseReason::ClientReset)?;
                 }
             }
@@ -155,7 +168,11 @@ impl<'c> Driver<'c> {
         self.exchange()?.complete = ends;
         self.proxy.request_headers(stream, headers, ends)?;
         // The router has the headers before the codec reads on.
-        self.pump()?;
+        self.flow()?;
+        if self.exchange()?.is_upgrade() {
+            // An upgrade has a body without an end, which begins with nothing.
+            return self.give_body(stream, true, b"", false);
+        }
         if !ends {
             let trailers = &request.trailers;
             self.give(stream, true, body, request.end, trailers, protocol)?;
@@ -189,7 +206,7 @@ impl<'c> Driver<'c> {
     }
 
     fn give_body(&mut self, stream: StreamId, is_request: bool, bytes: &[u8], end: bool) -> Result<()> {
-        if !self.goes_on(is_request, end)? {
+        if !self.goes_on(stream, is_request, end)? {
             return Ok(());
         }
         if is_request {
@@ -197,11 +214,11 @@ impl<'c> Driver<'c> {
         } else {
             self.proxy.response_body(stream, bytes, end)?;
         }
-        self.pump()
+        self.flow()
     }
 
     fn give_trailers(&mut self, stream: StreamId, is_request: bool, trailers: &[Text]) -> Result<()> {
-        if !self.goes_on(is_request, true)? {
+        if !self.goes_on(stream, is_request, true)? {
             return Ok(());
         }
         let trailers = edge::trailers(trailers);
@@ -210,13 +227,15 @@ impl<'c> Driver<'c> {
         } else {
             self.proxy.response_trailers(stream, trailers)?;
         }
-        self.pump()
+        self.flow()
     }
 
     /// Whether the exchange takes another part; notes that it is the last one.
-    fn goes_on(&mut self, is_request: bool, end: bool) -> Result<bool> {
+    fn goes_on(&mut self, stream: StreamId, is_request: bool, end: bool) -> Result<bool> {
         let exchange = self.exchange()?;
-        if exchange.over {
+        // Of an attempt that the router gave up nothing more is read.
+        let current = is_request || stream == exchange.attempt.unwrap_or(exchange.stream);
+        if exchange.over || !current {
             return Ok(false);
         }
         if is_request {
@@ -272,8 +291,12 @@ impl<'c> Driver<'c> {
             self.last_byte()?;
         }
         self.exchange()?.answered = true;
+        self.exchange()?.chunked = response.chunked;
         self.proxy.response_headers(stream, headers, ends)?;
-        self.pump()?;
+        self.flow()?;
+        if response.status == 101 {
+            return self.give_body(stream, false, b"", false);
+        }
         if !ends {
             let (body, trailers) = (response.body.bytes(), &response.trailers);
             self.give(stream, false, body, response.end, trailers, protocol)?;
@@ -285,6 +308,7 @@ impl<'c> Driver<'c> {
     fn note_upstream(&mut self, stream: StreamId) -> Result<()> {
         let attempts = self.exchange()?.attempts;
         let connected = UpstreamAttributes {
+            local_address: edge::CLIENT.to_owned(),
             cx_pool_ready_duration_ns: Some(1),
             ..upstream(attempts)
         };
@@ -307,19 +331,36 @@ impl<'c> Driver<'c> {
         }
     }
 
-    /// The upstream's connection is gone.
+    /// The upstream's connection, or its stream, is gone.
     fn upstream_gone(&mut self) -> Result<()> {
         let Some(_) = self.answering()? else {
             return Ok(());
         };
+        let streams = self.case.upstream_protocol == Protocol::Http2;
         let exchange = self.exchange()?;
-        let (stream, answered) = (exchange.stream, exchange.answered);
+        exchange.connected = true;
+        let (stream, answered, chunked) = (exchange.stream, exchange.answered, exchange.chunked);
         if !answered {
-            return self.fail("connection termination", "connection_termination", CONNECTION_TERMINATION);
+            return if streams {
+                self.fail("remote reset", "remote_reset", REMOTE_RESET)
+            } else {
+                self.fail("connection termination", "connection_termination", CONNECTION_TERMINATION)
+            };
         }
-        let exchange = self.exchange()?;
-        exchange.over = true;
-        self.close(stream, CloseReason::UpstreamReset)
+        let (details, flags) = match (streams, chunked) {
+            (true, _) => ("remote_reset", REMOTE_RESET),
+            // A chunk that does not end is no HTTP.
+            (false, true) => ("protocol_error", PROTOCOL_ERROR),
+            (false, false) => ("connection_termination", CONNECTION_TERMINATION),
+        };
+        let facts = ResponseAttributes {
+            flags,
+            code_details: format!("upstream_reset_after_response_started{{{details}}}"),
+            ..ResponseAttributes::default()
+        };
+        self.proxy.set_response(stream, facts)?;
+        self.exchange()?.over = true;
+        self.close(stream, CloseReason::Complete)
     }
 
     /// The router answers itself, since no answer came.
@@ -365,10 +406,20 @@ impl<'c> Driver<'c> {
         }
     }
 
-    /// Moves what has left the filters to where it goes, until nothing moves any more.
+    /// Moves what has left the filters to where it goes, and answers call-outs, until nothing moves any more.
     fn pump(&mut self) -> Result<()> {
         loop {
-            let mut moved = self.answer_calls()?;
+            self.flow()?;
+            if !self.answer_calls()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves what has left the filters to where it goes. A call-out takes longer than what a peer has sent already.
+    fn flow(&mut self) -> Result<()> {
+        loop {
+            let mut moved = false;
             if let Some(exchange) = &self.now {
                 let (stream, attempt) = (exchange.stream, exchange.attempt);
                 if let Some(output) = attempt.and_then(|attempt| self.proxy.poll_output(attempt)) {
@@ -450,13 +501,15 @@ impl<'c> Driver<'c> {
     fn routed(&mut self, headers: HeaderMap, end: bool) -> Result<()> {
         let stream = self.exchange()?.stream;
         if headers.get(":authority").is_none() || headers.get(":path").is_none() {
+            self.proxy.set_route(stream, "", "")?;
             return self.answer(404, "", "route_not_found", NO_ROUTE);
         }
         let route = self.route(&headers);
+        let name = route.map_or("default", |route| &route.name);
+        self.proxy.set_route(stream, &self.cluster_of(route), name)?;
         if let Some(status) = route.and_then(|route| route.direct) {
             return self.answer(u32::from(status), "", "direct_response", 0);
         }
-        self.proxy.set_cluster(stream, &self.cluster_of(route))?;
         let name = route.and_then(|route| route.cluster.as_deref());
         let cluster = self.case.clusters.iter().find(|it| Some(it.name.as_str()) == name);
         if name == Some("nowhere") {
@@ -468,7 +521,7 @@ impl<'c> Driver<'c> {
                     self.answer(503, "no healthy upstream", "no_healthy_upstream", NO_HEALTHY_UPSTREAM)
                 }
                 Behaviour::Refuses => self.fail(
-                    "remote connection failure, transport failure reason: delayed connect error: Connection refused",
+                    "remote connection failure",
                     "remote_connection_failure|delayed_connect_error:_Connection_refused",
                     CONNECTION_FAILURE,
                 ),
@@ -501,7 +554,8 @@ impl<'c> Driver<'c> {
         let attempt = self.proxy.open_attempt(stream, &cluster, upstream(attempts))?;
         let exchange = self.exchange()?;
         exchange.attempt = attempt;
-        for part in exchange.parts.clone() {
+        let parts = if attempts > 1 { together(&exchange.parts) } else { exchange.parts.clone() };
+        for part in parts {
             self.send(&part)?;
         }
         Ok(())
@@ -639,7 +693,6 @@ impl<'c> Driver<'c> {
 fn upstream(attempts: u32) -> UpstreamAttributes {
     UpstreamAttributes {
         address: edge::UPSTREAM.to_owned(),
-        local_address: edge::CLIENT.to_owned(),
         attempt_count: u64::from(attempts),
         ..UpstreamAttributes::default()
     }

@@ -27,6 +27,8 @@ pub(super) struct Exchange {
     pub(super) at_client: Received,
     /// Whether headers of an answer reached the listener's filters.
     pub(super) answered: bool,
+    /// Whether the answer is cut into chunks.
+    pub(super) chunked: bool,
     /// Whether the router has given the request to an upstream.
     pub(super) routed: bool,
     /// Whether the upstream's connection had time to come up.
@@ -50,6 +52,7 @@ impl Exchange {
             at_upstream: Received::default(),
             at_client: Received::default(),
             answered: false,
+            chunked: false,
             routed: false,
             connected: false,
             complete: false,
@@ -63,9 +66,29 @@ impl Exchange {
         !self.complete && self.closes
     }
 
+    pub(super) fn is_upgrade(&self) -> bool {
+        let mut headers = self.request.headers.iter();
+        headers.any(|header| header.header().0.eq_ignore_ascii_case(b"upgrade"))
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.request.method == "HEAD"
     }
+}
+
+/// The router keeps a request for another attempt with its body in one piece.
+pub(super) fn together(parts: &[Part]) -> Vec<Part> {
+    let mut whole: Vec<Part> = Vec::new();
+    for part in parts {
+        match (whole.last_mut(), part) {
+            (Some(Part::Body(bytes, end)), Part::Body(more, ends)) => {
+                bytes.extend_from_slice(more);
+                *end = *ends;
+            }
+            _ => whole.push(part.clone()),
+        }
+    }
+    whole
 }
 
 /// Notes a part of a request that an upstream received.
