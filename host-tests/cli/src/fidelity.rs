@@ -24,7 +24,7 @@ pub use case::{
 };
 pub use compare::{Comparison, Differing, compare};
 pub use line::{ENVOY_VERSION, Line, Thread, golden, parse_golden, write_golden};
-pub use load::{ExplainedRow, cases, folder, rows};
+pub use load::{ExplainedRow, cases, folder, read_case, rows};
 pub use proof::{Coverage, NOT_CALLED, PHASES, Proof, Proofs};
 pub use received::Received;
 pub use runner::{HOST, framing, run};

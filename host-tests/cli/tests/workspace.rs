@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "tidegate-guest-no-op",
         &["tidegate-policy", "tidegate-proxy"],
     ),
+    ("tidegate-guest-probe", &[]),
     ("tidegate-guest-sdk", &[]),
     ("tidegate-host", &[]),
     ("tidegate-cli", &["tidegate-host"]),

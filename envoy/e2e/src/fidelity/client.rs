@@ -89,11 +89,14 @@ impl Client {
 
     /// Goes away: with a reset, or by closing the connection.
     pub(super) fn leave(&mut self, reset: bool) -> Result<()> {
-        if let (true, Some(connection)) = (reset, &mut self.connection) {
-            match connection {
-                Connection::Http1 { wire, .. } => wire.reset()?,
-                Connection::Http2(client) => client.reset(),
+        match &mut self.connection {
+            Some(Connection::Http1 { wire, .. }) if reset => wire.reset()?,
+            Some(Connection::Http2(client)) if reset => {
+                // The stream is reset; the connection goes later.
+                client.reset();
+                return Ok(());
             }
+            _ => {}
         }
         self.connection = None;
         Ok(())

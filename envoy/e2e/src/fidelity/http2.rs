@@ -37,6 +37,7 @@ pub(super) async fn connection(stream: TcpStream, sender: UnboundedSender<server
                 state.received.header(name.as_str().as_bytes(), value.as_bytes());
             }
             state.has_head = true;
+            state.received.complete = body.is_end_stream();
         });
         let incoming = servers::Incoming {
             state: Arc::clone(&state),

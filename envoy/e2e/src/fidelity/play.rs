@@ -34,7 +34,6 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
     let mut envoy = Envoy::start(scenario).await?;
     let mut tail = Tail::new(envoy.folder().join("envoy.log"));
     let mut outcomes = BTreeMap::new();
-    let lab = envoy.folder().join("envoy.log"); // LAB
     for (case, servers) in staged {
         let name = case.name.clone();
         let mut stage = Stage {
@@ -52,7 +51,6 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
         let outcome = outcome.with_context(|| format!("case `{name}`, after\n{}", last(tail.of(&name))));
         let failed = outcome.is_err();
         outcomes.insert(name.clone(), outcome.map(|()| received));
-        let _ = std::fs::copy(&lab, "/tmp/probe-lab/envoy.log"); // LAB
         if failed && envoy.admin("/ready").await.is_err() {
             bail!("case `{name}` ended Envoy, which logged:\n{}", last_words(&envoy.log()));
         }
@@ -95,7 +93,11 @@ impl Stage<'_> {
         for (index, step) in self.case.steps.iter().enumerate() {
             self.step(step).await.with_context(|| format!("steps[{index}]"))?;
         }
-        self.leave().await
+        self.leave().await?;
+        for line in self.servers.asked() {
+            self.received.push(Line::new(Thread::Called, &line));
+        }
+        Ok(())
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
@@ -160,9 +162,6 @@ impl Stage<'_> {
             Ok(stats.contains(&format!("{gauge}: 0")).then_some(()))
         })
         .await?;
-        for line in self.servers.asked() {
-            self.received.push(Line::new(Thread::Upstream, &line));
-        }
         while let Some(incoming) = self.servers.leftover() {
             self.incoming.push(incoming);
         }

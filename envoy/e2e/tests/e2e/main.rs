@@ -7,6 +7,7 @@ mod bootstraps;
 mod configuration;
 mod cookies;
 mod failures;
+mod fidelity;
 mod hygiene;
 mod observability;
 mod recordings;

@@ -19,18 +19,27 @@ pub enum Thread {
     Worker,
     /// What the upstream's endpoint received.
     Upstream,
+    /// What was asked of the other clusters' endpoints, in no order: threads call out at the same time.
+    Called,
     /// What the client received.
     Client,
 }
 
 impl Thread {
-    const ALL: [Self; 4] = [Self::Main, Self::Worker, Self::Upstream, Self::Client];
+    const ALL: [Self; 5] = [
+        Self::Main,
+        Self::Worker,
+        Self::Upstream,
+        Self::Called,
+        Self::Client,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
             Self::Worker => "worker",
             Self::Upstream => "upstream",
+            Self::Called => "called",
             Self::Client => "client",
         }
     }
@@ -93,7 +102,13 @@ fn masked(text: &str, marker: &str, mask: &str, hidden: impl Fn(char) -> bool) -
 
 /// Sorts lines by thread, each thread's in their order.
 pub(super) fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
-    lines.sort_by_key(|line| line.thread);
+    lines.sort_by(|one, other| {
+        let text = || match one.thread {
+            Thread::Called => one.text.cmp(&other.text),
+            _ => std::cmp::Ordering::Equal,
+        };
+        one.thread.cmp(&other.thread).then_with(text)
+    });
     lines
 }
 

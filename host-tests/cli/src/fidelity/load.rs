@@ -25,13 +25,17 @@ pub fn folder() -> PathBuf {
 pub fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for path in files(&folder().join("cases"), "yaml")? {
-        cases.push(case(&path)?);
+        cases.push(read_case(&path)?);
     }
     ensure!(!cases.is_empty(), "there is no case");
     Ok(cases)
 }
 
-fn case(path: &Path) -> Result<Case> {
+/// Reads a case.
+///
+/// # Errors
+/// As [`cases`].
+pub fn read_case(path: &Path) -> Result<Case> {
     let shown = path.display();
     let mut case: Case = read(path)?;
     path.file_stem()

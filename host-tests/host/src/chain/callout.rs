@@ -10,6 +10,8 @@ use crate::world::streams::{Body, Direction, Stream, StreamKind};
 
 /// SOURCE: the answers that Envoy's router gives itself.
 const TIMED_OUT: &str = "upstream request timeout";
+const DISCONNECTED: &str = "upstream connect error or disconnect/reset before headers. \
+                            reset reason: connection termination";
 const REFUSED: &str = "upstream connect error or disconnect/reset before headers. \
                        reset reason: remote connection failure";
 /// SOURCE: `WasmResult::BrokenConnection`, which `proxy_get_status` tells after a reset.
@@ -198,6 +200,7 @@ impl Run<'_> {
                 }
                 self.collect_call(id);
             }
+            CallAnswer::Disconnected => self.answer_locally(id, 503, DISCONNECTED),
             CallAnswer::Refused => self.answer_locally(id, 503, REFUSED),
             CallAnswer::Reset => {
                 call.answer = None;

@@ -58,6 +58,11 @@ pub(super) fn set(
     let Some((id, _)) = context.stream else {
         return answer(Status::NotFound);
     };
+    // An attempt has the state of the stream that it is an attempt of.
+    let id = match world.streams.get(id).map(|stream| stream.kind) {
+        Some(StreamKind::Attempt { of }) => of,
+        _ => id,
+    };
     let Some(stream) = world.streams.get_mut(id) else {
         return answer(Status::NotFound);
     };

@@ -122,7 +122,8 @@ impl<'c> Driver<'c> {
             self.close(exchange.stream, CloseReason::ClientReset)?;
         }
         if exchange.routed && exchange.connected {
-            self.log.add(Line::new(Thread::Upstream, &exchange.at_upstream.line()));
+            let thread = if exchange.elsewhere { Thread::Called } else { Thread::Upstream };
+            self.log.add(Line::new(thread, &exchange.at_upstream.line()));
         }
         self.log.add(Line::new(Thread::Client, &exchange.at_client.line()));
         Ok(())
@@ -531,6 +532,7 @@ impl<'c> Driver<'c> {
                 Behaviour::Silent => Ok(()),
                 Behaviour::Answers => {
                     self.exchange()?.routed = true;
+                    self.exchange()?.elsewhere = true;
                     self.exchange()?.attempts = 1;
                     self.onward(Part::Headers(headers, end))?;
                     let answer = cluster.answer.clone();
@@ -584,43 +586,68 @@ impl<'c> Driver<'c> {
 
     fn from_attempt(&mut self, output: Output) -> Result<()> {
         let stream = self.exchange()?.stream;
-        let note = |driver: &mut Self, part: &Part| -> Result<()> {
-            note_request(&mut driver.exchange()?.at_upstream, part);
-            Ok(())
-        };
         match output {
             Output::RequestHeaders {
                 headers,
                 end_stream,
-            } => note(self, &Part::Headers(headers, end_stream))?,
-            Output::RequestBody { data, end_stream } => note(self, &Part::Body(data, end_stream))?,
-            Output::RequestTrailers(trailers) => note(self, &Part::Trailers(trailers))?,
+            } => self.note(&Part::Headers(headers, end_stream)),
+            Output::RequestBody { data, end_stream } => self.note(&Part::Body(data, end_stream)),
+            Output::RequestTrailers(trailers) => self.note(&Part::Trailers(trailers)),
             Output::ResponseHeaders {
                 headers,
                 end_stream,
             } => {
                 if !self.tries_again(&headers)? {
+                    self.attempt_over(end_stream)?;
                     self.note_upstream(stream)?;
                     self.proxy.response_headers(stream, headers, end_stream)?;
                 }
+                Ok(())
             }
             Output::ResponseBody { data, end_stream } => {
-                self.proxy.response_body(stream, &data, end_stream)?;
+                self.attempt_over(end_stream)?;
+                Ok(self.proxy.response_body(stream, &data, end_stream)?)
             }
-            Output::ResponseTrailers(trailers) => self.proxy.response_trailers(stream, trailers)?,
-            Output::LocalResponse { headers, body, .. } => {
-                if !self.tries_again(&headers)? {
-                    self.note_upstream(stream)?;
-                    let ends = body.is_empty();
-                    self.proxy.response_headers(stream, headers, ends)?;
-                    if !ends {
-                        self.proxy.response_body(stream, &body, true)?;
-                    }
+            Output::ResponseTrailers(trailers) => {
+                self.attempt_over(true)?;
+                Ok(self.proxy.response_trailers(stream, trailers)?)
+            }
+            Output::LocalResponse {
+                headers,
+                body,
+                details,
+                ..
+            } => {
+                if self.tries_again(&headers)? {
+                    return Ok(());
                 }
+                self.attempt_over(true)?;
+                let facts = ResponseAttributes {
+                    code_details: details,
+                    ..ResponseAttributes::default()
+                };
+                self.proxy.set_response(stream, facts)?;
+                let ends = body.is_empty();
+                self.proxy.response_headers(stream, headers, ends)?;
+                if !ends {
+                    self.proxy.response_body(stream, &body, true)?;
+                }
+                Ok(())
             }
-            Output::Reset { .. } => {
-                self.fail("local reset", "local_reset", 0)?;
-            }
+            Output::Reset { .. } => self.fail("local reset", "local_reset", 0),
+        }
+    }
+
+    fn note(&mut self, part: &Part) -> Result<()> {
+        note_request(&mut self.exchange()?.at_upstream, part);
+        Ok(())
+    }
+
+    /// The router lets an attempt go before it passes its last part on.
+    fn attempt_over(&mut self, over: bool) -> Result<()> {
+        if over && let Some(attempt) = self.exchange()?.attempt.take() {
+            self.proxy.close_stream(attempt, CloseReason::Complete)?;
+            while self.proxy.poll_output(attempt).is_some() {}
         }
         Ok(())
     }
@@ -635,10 +662,7 @@ impl<'c> Driver<'c> {
         if !tries || self.exchange()?.attempts > retry.attempts {
             return Ok(false);
         }
-        if let Some(attempt) = self.exchange()?.attempt.take() {
-            self.proxy.close_stream(attempt, CloseReason::Complete)?;
-            while self.proxy.poll_output(attempt).is_some() {}
-        }
+        self.attempt_over(true)?;
         let line = Line::new(Thread::Upstream, &self.exchange()?.at_upstream.line());
         self.log.add(line);
         self.attempt()?;
@@ -657,28 +681,22 @@ impl<'c> Driver<'c> {
         let Some((call, cluster)) = found else {
             return Ok(false);
         };
+        let is_head = call.headers.get_str(":method") == Some("HEAD");
         if cluster.behaviour == Behaviour::Answers {
             let mut received = Received::default();
             note_request(&mut received, &Part::Headers(call.headers, false));
             note_request(&mut received, &Part::Body(call.body, false));
             note_request(&mut received, &Part::Trailers(call.trailers));
-            self.log.add(Line::new(Thread::Upstream, &received.line()));
+            self.log.add(Line::new(Thread::Called, &received.line()));
         }
         let answer = match cluster.behaviour {
             Behaviour::Refuses => CallAnswer::Refused,
-            Behaviour::Resets => {
-                let body = format!("{RESET_PREFIX}connection termination");
-                let length = body.len().to_string();
-                CallAnswer::Response {
-                    headers: HeaderMap::from([
-                        (":status", "503"),
-                        ("content-length", length.as_str()),
-                        ("content-type", "text/plain"),
-                    ]),
-                    body: body.into_bytes(),
-                    trailers: HeaderMap::new(),
-                }
-            }
+            Behaviour::Resets => CallAnswer::Disconnected,
+            _ if is_head => CallAnswer::Response {
+                headers: edge::response(&cluster.answer, Protocol::Http1, true),
+                body: Vec::new(),
+                trailers: HeaderMap::new(),
+            },
             _ => CallAnswer::Response {
                 headers: edge::response(&cluster.answer, Protocol::Http1, false),
                 body: cluster.answer.body.bytes().to_vec(),

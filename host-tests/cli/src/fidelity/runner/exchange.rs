@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) chunked: bool,
     /// Whether the router has given the request to an upstream.
     pub(super) routed: bool,
+    /// Whether the route leads to another cluster than `upstream`.
+    pub(super) elsewhere: bool,
     /// Whether the upstream's connection had time to come up.
     pub(super) connected: bool,
     /// Whether the client has sent its whole request.
@@ -55,6 +57,7 @@ impl Exchange {
             chunked: false,
             routed: false,
             connected: false,
+            elsewhere: false,
             complete: false,
             closes: protocol == Protocol::Http1,
             over: false,
