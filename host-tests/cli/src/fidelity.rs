@@ -19,8 +19,8 @@ mod runner;
 mod script;
 
 pub use case::{
-    Behaviour, Case, Cluster, Data, Difference, FailurePolicy, Peer, Plugin, Position,
-    Protocol, Request, Response, Retry, Route, Side, Step, Text,
+    Behaviour, Case, Cluster, Data, Difference, FailurePolicy, Peer, Plugin, Position, Protocol,
+    Request, Response, Retry, Route, Side, Step, Text,
 };
 pub use compare::{Comparison, Differing, compare};
 pub use line::{ENVOY_VERSION, Line, Thread, golden, parse_golden, write_golden};

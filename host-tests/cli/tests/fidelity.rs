@@ -3,7 +3,6 @@
 //! The end-to-end tests hold the same logs against the real Envoy; here no Envoy is needed.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
     reason = "a test that can't go on should say where"
@@ -51,7 +50,10 @@ fn every_case_is_answered_as_the_real_envoy_answered_it() {
 fn a_changed_line_is_found_and_named() {
     let (engine, probe) = (engine().unwrap(), probe());
     let all = cases().unwrap();
-    let case = all.iter().find(|case| case.name == "content-length").unwrap();
+    let case = all
+        .iter()
+        .find(|case| case.name == "content-length")
+        .unwrap();
     let runner = run(&engine, &probe, case).unwrap();
     let envoy = kept(case);
     for index in 0..envoy.len() {
@@ -61,7 +63,10 @@ fn a_changed_line_is_found_and_named() {
         assert!(!compared.holds(), "line {index} can be anything");
         let shown = compared.to_string();
         let line = changed[index].to_string();
-        assert!(shown.contains("content-length: Envoy") && shown.contains(&line), "{shown}");
+        assert!(
+            shown.contains("content-length: Envoy") && shown.contains(&line),
+            "{shown}"
+        );
         assert!(shown.contains(&envoy[index].to_string()), "{shown}");
     }
 }
@@ -89,7 +94,12 @@ fn nothing_lies_beside_the_cases_that_belongs_to_none() {
     let all = cases().unwrap();
     let known: BTreeSet<String> = all
         .iter()
-        .flat_map(|case| [format!("{}.yaml", case.name), format!("{}.envoy.log", case.name)])
+        .flat_map(|case| {
+            [
+                format!("{}.yaml", case.name),
+                format!("{}.envoy.log", case.name),
+            ]
+        })
         .collect();
     let found: BTreeSet<String> = fs::read_dir(folder().join("cases"))
         .unwrap()
@@ -98,11 +108,22 @@ fn nothing_lies_beside_the_cases_that_belongs_to_none() {
     assert_eq!(found, known);
     let scripts: String = all
         .iter()
-        .map(|case| fs::read_to_string(folder().join("cases").join(format!("{}.yaml", case.name))).unwrap())
+        .map(|case| {
+            fs::read_to_string(folder().join("cases").join(format!("{}.yaml", case.name))).unwrap()
+        })
         .collect();
     for entry in fs::read_dir(folder().join("batteries")).unwrap() {
-        let name = entry.unwrap().path().file_stem().unwrap().display().to_string();
-        assert!(scripts.contains(&format!("include {name}\n")), "no case includes `{name}`");
+        let name = entry
+            .unwrap()
+            .path()
+            .file_stem()
+            .unwrap()
+            .display()
+            .to_string();
+        assert!(
+            scripts.contains(&format!("include {name}\n")),
+            "no case includes `{name}`"
+        );
     }
 }
 
@@ -128,7 +149,8 @@ fn the_table_of_differences_has_exactly_what_cases_refer_to_and_stands_in_the_re
         .collect();
     let page = folder().join("README.md");
     let text = fs::read_to_string(&page).unwrap();
-    const BEGIN: &str = "| row | what | in Envoy | in the runner | why |\n| --- | --- | --- | --- | --- |\n";
+    const BEGIN: &str =
+        "| row | what | in Envoy | in the runner | why |\n| --- | --- | --- | --- | --- |\n";
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let end = rest.find("\n\n").map_or(rest.len(), |end| end + 1);
     let after = &rest[end..];
@@ -148,18 +170,39 @@ fn a_case_with_a_mistake_is_refused_with_its_place() {
     for (text, expected) in [
         ("what: x\nplugins: []\nsteps: []\nextra: 1", "extra"),
         ("what: x\nplugins: [{scrip: y}]\nsteps: []", "plugins[0]"),
-        ("what: x\nplugins: []\nsteps: [{request: {}}, {respond: {statu: 1}}]", "steps[1]"),
-        ("what: x\nplugins: [{script: \"tick:\\n f nonsense\"}]\nsteps: []", "plugins[0].script"),
-        ("what: x\nplugins: [{script: include none}]\nsteps: []", "none.probe"),
-        ("what: x\nplugins: []\nsteps: [receive]", "steps[0]: before any request"),
-        ("what: x\nplugins: []\nroutes: [{name: r, cluster: none}]\nsteps: []", "routes[0]"),
+        (
+            "what: x\nplugins: []\nsteps: [{request: {}}, {respond: {statu: 1}}]",
+            "steps[1]",
+        ),
+        (
+            "what: x\nplugins: [{script: \"tick:\\n f nonsense\"}]\nsteps: []",
+            "plugins[0].script",
+        ),
+        (
+            "what: x\nplugins: [{script: include none}]\nsteps: []",
+            "none.probe",
+        ),
+        (
+            "what: x\nplugins: []\nsteps: [receive]",
+            "steps[0]: before any request",
+        ),
+        (
+            "what: x\nplugins: []\nroutes: [{name: r, cluster: none}]\nsteps: []",
+            "routes[0]",
+        ),
         ("what: x\nplugins: [{}, {}]\nsteps: []", "a second plugin"),
         ("plugins: []", "what"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bad.yaml");
         fs::write(&path, text).unwrap();
-        let error = format!("{:#}", tidegate_cli::fidelity::read_case(&path).unwrap_err());
-        assert!(error.contains("bad.yaml") && error.contains(expected), "{error}");
+        let error = format!(
+            "{:#}",
+            tidegate_cli::fidelity::read_case(&path).unwrap_err()
+        );
+        assert!(
+            error.contains("bad.yaml") && error.contains(expected),
+            "{error}"
+        );
     }
 }

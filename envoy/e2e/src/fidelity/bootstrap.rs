@@ -12,7 +12,10 @@ use crate::bootstrap::Bootstrap;
 
 /// Puts the configuration together.
 pub(super) fn all(cases: &[(Case, Servers)], module: &Path) -> Result<Bootstrap> {
-    let listeners: Vec<Value> = cases.iter().map(|(case, _)| listener(case, module)).collect();
+    let listeners: Vec<Value> = cases
+        .iter()
+        .map(|(case, _)| listener(case, module))
+        .collect();
     let mut clusters = Vec::new();
     let mut services = Vec::new();
     for (case, servers) in cases {
@@ -51,7 +54,9 @@ pub(super) fn all(cases: &[(Case, Servers)], module: &Path) -> Result<Bootstrap>
 }
 
 fn plugins(case: &Case, position: Position) -> impl Iterator<Item = &Plugin> {
-    case.plugins.iter().filter(move |plugin| plugin.position == position)
+    case.plugins
+        .iter()
+        .filter(move |plugin| plugin.position == position)
 }
 
 fn socket(address: SocketAddr) -> Value {
@@ -108,7 +113,11 @@ fn listener(case: &Case, module: &Path) -> Value {
             "suppress_envoy_headers": true,
         },
     }));
-    let upgrades = if case.upgrade { json!([{ "upgrade_type": "websocket" }]) } else { json!([]) };
+    let upgrades = if case.upgrade {
+        json!([{ "upgrade_type": "websocket" }])
+    } else {
+        json!([])
+    };
     let codec = match case.protocol {
         Protocol::Http1 => "HTTP1",
         Protocol::Http2 => "HTTP2",
@@ -153,7 +162,10 @@ fn routes(case: &Case) -> Vec<Value> {
     let mut routes = Vec::new();
     for route in &case.routes {
         let mut matching = json!({ "prefix": route.prefix });
-        let header = route.header.as_deref().and_then(|header| header.split_once(": "));
+        let header = route
+            .header
+            .as_deref()
+            .and_then(|header| header.split_once(": "));
         if let (Some((name, value)), Some(matching)) = (header, matching.as_object_mut()) {
             let header = json!([{ "name": name, "string_match": { "exact": value } }]);
             matching.insert("headers".to_owned(), header);
@@ -164,9 +176,10 @@ fn routes(case: &Case) -> Vec<Value> {
                 (_, Some(status)) => {
                     entry.insert("direct_response".to_owned(), json!({ "status": status }))
                 }
-                (cluster, None) => {
-                    entry.insert("route".to_owned(), to(cluster.as_deref().unwrap_or("upstream")))
-                }
+                (cluster, None) => entry.insert(
+                    "route".to_owned(),
+                    to(cluster.as_deref().unwrap_or("upstream")),
+                ),
             };
         }
         routes.push(entry);
@@ -175,7 +188,12 @@ fn routes(case: &Case) -> Vec<Value> {
     routes
 }
 
-fn cluster(name: &str, address: Option<SocketAddr>, protocol: Protocol, mut filters: Vec<Value>) -> Value {
+fn cluster(
+    name: &str,
+    address: Option<SocketAddr>,
+    protocol: Protocol,
+    mut filters: Vec<Value>,
+) -> Value {
     let http = match protocol {
         Protocol::Http1 => json!({ "http_protocol_options": { "enable_trailers": true } }),
         Protocol::Http2 => json!({ "http2_protocol_options": {} }),

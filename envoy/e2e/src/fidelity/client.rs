@@ -26,14 +26,20 @@ enum Connection {
 }
 
 impl Client {
-    pub(super) async fn request(address: SocketAddr, protocol: Protocol, request: &Request) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.context("cannot connect to Envoy")?;
+    pub(super) async fn request(
+        address: SocketAddr,
+        protocol: Protocol,
+        request: &Request,
+    ) -> Result<Self> {
+        let stream = TcpStream::connect(address)
+            .await
+            .context("cannot connect to Envoy")?;
         stream.set_nodelay(true)?;
         let state = State::shared();
         let connection = match protocol {
-            Protocol::Http2 => {
-                Connection::Http2(http2::Client::request(stream, request, Arc::clone(&state)).await?)
-            }
+            Protocol::Http2 => Connection::Http2(
+                http2::Client::request(stream, request, Arc::clone(&state)).await?,
+            ),
             Protocol::Http1 => {
                 let stream = Arc::new(stream);
                 let (reading, into) = (Arc::clone(&stream), Arc::clone(&state));
@@ -62,7 +68,8 @@ impl Client {
     pub(super) async fn data(&mut self, data: &Data) -> Result<()> {
         match self.connection()? {
             Connection::Http1 { wire, chunked } => {
-                wire.send(&frame::data(*chunked, data.text.bytes(), data.end, &[])).await
+                wire.send(&frame::data(*chunked, data.text.bytes(), data.end, &[]))
+                    .await
             }
             Connection::Http2(client) => client.data(data),
         }
@@ -70,9 +77,10 @@ impl Client {
 
     pub(super) async fn trailers(&mut self, trailers: &[Text]) -> Result<()> {
         match self.connection()? {
-            Connection::Http1 { wire, chunked: true } => {
-                wire.send(&frame::data(true, b"", true, trailers)).await
-            }
+            Connection::Http1 {
+                wire,
+                chunked: true,
+            } => wire.send(&frame::data(true, b"", true, trailers)).await,
             Connection::Http1 { .. } => bail!("only a chunked body has trailers"),
             Connection::Http2(client) => client.trailers(trailers),
         }

@@ -5,13 +5,23 @@ use tidegate_cli::fidelity::{HOST, Protocol, Request, Response, Text, framing};
 /// Writes the head of a request with what is sent together with it.
 pub(super) fn request(request: &Request) -> Vec<u8> {
     let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.path).into_bytes();
-    let own_host = request.headers.iter().any(|header| header.header().0.eq_ignore_ascii_case(b"host"));
+    let own_host = request
+        .headers
+        .iter()
+        .any(|header| header.header().0.eq_ignore_ascii_case(b"host"));
     if !own_host {
         header(&mut bytes, b"host", HOST.as_bytes());
     }
     headers(&mut bytes, &request.headers);
     let (body, chunked) = (&request.body, request.chunked);
-    let framing = framing(&request.headers, Protocol::Http1, chunked, body, request.end, true);
+    let framing = framing(
+        &request.headers,
+        Protocol::Http1,
+        chunked,
+        body,
+        request.end,
+        true,
+    );
     if let Some((name, value)) = framing {
         header(&mut bytes, name.as_bytes(), value.as_bytes());
     }
@@ -30,13 +40,25 @@ pub(super) fn response(response: &Response, is_head: bool) -> Vec<u8> {
     headers(&mut bytes, &response.headers);
     let bodiless = is_head || matches!(response.status, 100..=199 | 204 | 304);
     let (body, chunked) = (&response.body, response.chunked);
-    let framing = framing(&response.headers, Protocol::Http1, chunked, body, response.end, bodiless);
+    let framing = framing(
+        &response.headers,
+        Protocol::Http1,
+        chunked,
+        body,
+        response.end,
+        bodiless,
+    );
     if let Some((name, value)) = framing {
         header(&mut bytes, name.as_bytes(), value.as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
     if !bodiless {
-        bytes.extend(data(chunked, body.bytes(), response.end, &response.trailers));
+        bytes.extend(data(
+            chunked,
+            body.bytes(),
+            response.end,
+            &response.trailers,
+        ));
     }
     bytes
 }

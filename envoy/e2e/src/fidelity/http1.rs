@@ -84,7 +84,11 @@ impl Message {
                 let taken = self.take(left);
                 self.received.body.extend_from_slice(&taken);
                 let left = left - taken.len();
-                self.state = if left == 0 { State::Done } else { State::Sized(left) };
+                self.state = if left == 0 {
+                    State::Done
+                } else {
+                    State::Sized(left)
+                };
                 Ok(!taken.is_empty())
             }
             State::ChunkSize => {
@@ -93,15 +97,25 @@ impl Message {
                 };
                 let digits = line.split(';').next().unwrap_or_default().trim();
                 let size = usize::from_str_radix(digits, 16).context("no chunk size")?;
-                self.state = if size == 0 { State::Trailers } else { State::Chunk(size + 2) };
+                self.state = if size == 0 {
+                    State::Trailers
+                } else {
+                    State::Chunk(size + 2)
+                };
                 Ok(true)
             }
             State::Chunk(left) => {
                 let taken = self.take(left);
                 let body = taken.len().min(left.saturating_sub(2));
-                self.received.body.extend_from_slice(taken.get(..body).unwrap_or_default());
+                self.received
+                    .body
+                    .extend_from_slice(taken.get(..body).unwrap_or_default());
                 let left = left - taken.len();
-                self.state = if left == 0 { State::ChunkSize } else { State::Chunk(left) };
+                self.state = if left == 0 {
+                    State::ChunkSize
+                } else {
+                    State::Chunk(left)
+                };
                 Ok(!taken.is_empty())
             }
             State::Trailers => {
@@ -110,7 +124,8 @@ impl Message {
                 };
                 match line.split_once(':') {
                     Some((name, value)) => {
-                        self.received.trailer(name.as_bytes(), value.trim().as_bytes());
+                        self.received
+                            .trailer(name.as_bytes(), value.trim().as_bytes());
                     }
                     None => self.state = State::Done,
                 }
@@ -198,7 +213,8 @@ mod tests {
 
     #[test]
     fn messages_are_the_same_however_they_are_cut() {
-        let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
+        let text =
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
             X-A: 1\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\nHTTP";
         for size in 1..text.len() {
             let mut message = Message::new(Kind::Response(false));
@@ -210,7 +226,11 @@ mod tests {
                     rest.extend(message.feed(part).unwrap());
                 }
             }
-            assert_eq!(message.received.line(), "200 {x-a=1} \"abcde\" {t=1}", "{size}");
+            assert_eq!(
+                message.received.line(),
+                "200 {x-a=1} \"abcde\" {t=1}",
+                "{size}"
+            );
             assert_eq!(rest, b"HTTP", "{size}");
         }
     }
@@ -218,8 +238,13 @@ mod tests {
     #[test]
     fn what_is_missing_is_known() {
         let mut message = Message::new(Kind::Request);
-        message.feed(b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nabc").unwrap();
-        assert_eq!(message.received.line(), "POST / {content-length=5} \"abc\" cut");
+        message
+            .feed(b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nabc")
+            .unwrap();
+        assert_eq!(
+            message.received.line(),
+            "POST / {content-length=5} \"abc\" cut"
+        );
         message.end();
         assert!(!message.received.complete);
         message.feed(b"de").unwrap();
@@ -229,7 +254,8 @@ mod tests {
         open.end();
         assert_eq!(open.received.line(), "200 {} \"abc\"");
         let mut head = Message::new(Kind::Response(true));
-        head.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap();
+        head.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+            .unwrap();
         assert!(head.received.complete);
     }
 }

@@ -34,7 +34,9 @@ pub(super) async fn connection(stream: TcpStream, sender: UnboundedSender<server
             let path = parts.uri.path_and_query().map(ToString::to_string);
             state.received.head = format!("{} {}", parts.method, path.unwrap_or_default());
             for (name, value) in &parts.headers {
-                state.received.header(name.as_str().as_bytes(), value.as_bytes());
+                state
+                    .received
+                    .header(name.as_str().as_bytes(), value.as_bytes());
             }
             state.has_head = true;
             state.received.complete = body.is_end_stream();
@@ -63,7 +65,9 @@ async fn read(mut body: RecvStream, into: Shared) {
     look(&into, |state| match trailers {
         Ok(trailers) => {
             for (name, value) in trailers.iter().flatten() {
-                state.received.trailer(name.as_str().as_bytes(), value.as_bytes());
+                state
+                    .received
+                    .trailer(name.as_str().as_bytes(), value.as_bytes());
             }
             state.received.complete = true;
         }
@@ -75,7 +79,10 @@ fn headers(texts: &[Text]) -> Result<HeaderMap> {
     let mut map = HeaderMap::new();
     for text in texts {
         let (name, value) = text.header();
-        map.append(HeaderName::from_bytes(name)?, HeaderValue::from_bytes(value)?);
+        map.append(
+            HeaderName::from_bytes(name)?,
+            HeaderValue::from_bytes(value)?,
+        );
     }
     Ok(map)
 }
@@ -133,7 +140,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn request(stream: TcpStream, request: &Request, into: Shared) -> Result<Self> {
+    pub(super) async fn request(
+        stream: TcpStream,
+        request: &Request,
+        into: Shared,
+    ) -> Result<Self> {
         let (sender, connection) = h2::client::handshake(stream).await?;
         let driver = tokio::spawn(async move {
             let _ = connection.await;
@@ -163,7 +174,9 @@ impl Client {
             look(&into, |state| {
                 state.received.head = parts.status.as_u16().to_string();
                 for (name, value) in &parts.headers {
-                    state.received.header(name.as_str().as_bytes(), value.as_bytes());
+                    state
+                        .received
+                        .header(name.as_str().as_bytes(), value.as_bytes());
                 }
                 state.has_head = true;
             });

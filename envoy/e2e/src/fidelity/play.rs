@@ -48,11 +48,15 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
         let outcome = stage.play().await;
         stage.tail.read()?;
         let received = std::mem::take(&mut stage.received);
-        let outcome = outcome.with_context(|| format!("case `{name}`, after\n{}", last(tail.of(&name))));
+        let outcome =
+            outcome.with_context(|| format!("case `{name}`, after\n{}", last(tail.of(&name))));
         let failed = outcome.is_err();
         outcomes.insert(name.clone(), outcome.map(|()| received));
         if failed && envoy.admin("/ready").await.is_err() {
-            bail!("case `{name}` ended Envoy, which logged:\n{}", last_words(&envoy.log()));
+            bail!(
+                "case `{name}` ended Envoy, which logged:\n{}",
+                last_words(&envoy.log())
+            );
         }
     }
     envoy.stop().await?;
@@ -67,7 +71,10 @@ pub async fn play(cases: &[Case], module: &Path) -> Result<Played> {
 /// Returns the end of a case's log.
 fn last(lines: &[Line]) -> String {
     let shown = lines.iter().skip(lines.len().saturating_sub(10));
-    shown.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    shown
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Returns what Envoy said about its own end.
@@ -91,7 +98,9 @@ struct Stage<'a> {
 impl Stage<'_> {
     async fn play(&mut self) -> Result<()> {
         for (index, step) in self.case.steps.iter().enumerate() {
-            self.step(step).await.with_context(|| format!("steps[{index}]"))?;
+            self.step(step)
+                .await
+                .with_context(|| format!("steps[{index}]"))?;
         }
         self.leave().await?;
         for line in self.servers.asked() {
@@ -131,7 +140,9 @@ impl Stage<'_> {
     }
 
     fn answering(&mut self) -> Result<&mut Incoming> {
-        self.incoming.last_mut().context("no request reached the upstream")
+        self.incoming
+            .last_mut()
+            .context("no request reached the upstream")
     }
 
     /// The upstream ends the connection of what it is answering, or of what it has not answered yet.
@@ -168,7 +179,8 @@ impl Stage<'_> {
         for incoming in std::mem::take(&mut self.incoming) {
             self.note(&incoming);
         }
-        self.received.push(Line::new(Thread::Client, &client.received().line()));
+        self.received
+            .push(Line::new(Thread::Client, &client.received().line()));
         Ok(())
     }
 }

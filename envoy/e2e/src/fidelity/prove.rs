@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use tidegate_cli::build::module_path;
 use tidegate_cli::engine::engine;
 use tidegate_cli::fidelity::{
-    Case, Comparison, Coverage, ENVOY_VERSION, Line, Proofs, cases, compare, golden, parse_golden, run,
-    write_golden,
+    Case, Comparison, Coverage, ENVOY_VERSION, Line, Proofs, cases, compare, golden, parse_golden,
+    run, write_golden,
 };
 use tidegate_host::Module;
 
@@ -65,8 +65,10 @@ pub async fn prove(options: &Options) -> Result<Proven> {
         coverage.add(&envoy);
         comparisons.push(compare(case, &envoy, &run(&engine, &probe, case)?));
     }
-    let titles: BTreeMap<String, String> =
-        cases.into_iter().map(|case| (case.name, case.what)).collect();
+    let titles: BTreeMap<String, String> = cases
+        .into_iter()
+        .map(|case| (case.name, case.what))
+        .collect();
     Ok(Proven {
         proofs: Proofs::of(against, &comparisons, &titles, &coverage),
         comparisons,
@@ -76,7 +78,11 @@ pub async fn prove(options: &Options) -> Result<Proven> {
 
 /// What Envoy said to each case: the real one, or the one of which logs are kept.
 async fn logs(cases: &[Case], options: &Options) -> Result<(String, BTreeMap<String, Vec<Line>>)> {
-    let reachable = if options.kept { None } else { Some(fetch::envoy()) };
+    let reachable = if options.kept {
+        None
+    } else {
+        Some(fetch::envoy())
+    };
     match reachable {
         Some(Ok(_)) => {
             let mut logs = BTreeMap::new();
@@ -95,7 +101,10 @@ async fn logs(cases: &[Case], options: &Options) -> Result<(String, BTreeMap<Str
             for case in cases {
                 logs.insert(case.name.clone(), kept(&case.name)?);
             }
-            Ok((format!("the logs kept of Envoy {ENVOY_VERSION} ({why})"), logs))
+            Ok((
+                format!("the logs kept of Envoy {ENVOY_VERSION} ({why})"),
+                logs,
+            ))
         }
     }
 }
@@ -106,7 +115,8 @@ async fn logs(cases: &[Case], options: &Options) -> Result<(String, BTreeMap<Str
 /// There is none, or it is not one.
 pub fn kept(case: &str) -> Result<Vec<Line>> {
     let path = golden(case);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     parse_golden(&text).with_context(|| path.display().to_string())
 }
 
@@ -121,9 +131,18 @@ impl fmt::Display for Proven {
         for proof in &self.proofs.proofs {
             let verdict = if proof.holds { "holds " } else { "MISSED" };
             let about = format!("{} of {} {}", proof.figure, proof.cases, proof.unit);
-            writeln!(formatter, "{verdict} {:<40} {about:<24} {}", proof.id, proof.what)?;
+            writeln!(
+                formatter,
+                "{verdict} {:<40} {about:<24} {}",
+                proof.id, proof.what
+            )?;
         }
-        let held = self.proofs.proofs.iter().filter(|proof| proof.holds).count();
+        let held = self
+            .proofs
+            .proofs
+            .iter()
+            .filter(|proof| proof.holds)
+            .count();
         write!(
             formatter,
             "{held} of {} claims hold, compared with {}",

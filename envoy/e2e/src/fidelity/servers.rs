@@ -72,7 +72,9 @@ impl Servers {
     /// Waits for the next request to the cluster `upstream`.
     pub(super) async fn next(&mut self) -> Result<Incoming> {
         let next = tokio::time::timeout(wait::DEADLINE, self.incoming.recv()).await;
-        let incoming = next.context("no request reached the upstream")?.context("the server is gone")?;
+        let incoming = next
+            .context("no request reached the upstream")?
+            .context("the server is gone")?;
         wait::until("the head of a request reaches the upstream", async || {
             Ok(look(&incoming.state, |state| state.has_head).then_some(()))
         })
@@ -184,7 +186,10 @@ async fn answer_all(listener: TcpListener, answer: Response, asked: Arc<Mutex<Ve
                 rest = behind;
                 let line = look(&state, |state| state.received.line());
                 let is_head = line.starts_with("HEAD ");
-                asked.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                asked
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
                 let wire = Wire::new(Arc::clone(&stream), None);
                 if wire.send(&frame::response(&answer, is_head)).await.is_err() {
                     return;
@@ -196,7 +201,9 @@ async fn answer_all(listener: TcpListener, answer: Response, asked: Arc<Mutex<Ve
 
 impl Incoming {
     pub(super) async fn respond(&mut self, response: &Response) -> Result<()> {
-        let is_head = look(&self.state, |state| state.received.head.starts_with("HEAD "));
+        let is_head = look(&self.state, |state| {
+            state.received.head.starts_with("HEAD ")
+        });
         match &mut self.answer {
             Answering::Http1 { wire, chunked } => {
                 *chunked = response.chunked;
@@ -209,7 +216,8 @@ impl Incoming {
     pub(super) async fn data(&mut self, data: &Data) -> Result<()> {
         match &mut self.answer {
             Answering::Http1 { wire, chunked } => {
-                wire.send(&frame::data(*chunked, data.text.bytes(), data.end, &[])).await
+                wire.send(&frame::data(*chunked, data.text.bytes(), data.end, &[]))
+                    .await
             }
             Answering::Http2(answer) => answer.data(data),
         }
@@ -217,9 +225,10 @@ impl Incoming {
 
     pub(super) async fn trailers(&mut self, trailers: &[Text]) -> Result<()> {
         match &mut self.answer {
-            Answering::Http1 { wire, chunked: true } => {
-                wire.send(&frame::data(true, b"", true, trailers)).await
-            }
+            Answering::Http1 {
+                wire,
+                chunked: true,
+            } => wire.send(&frame::data(true, b"", true, trailers)).await,
             Answering::Http1 { .. } => bail!("only a chunked body has trailers"),
             Answering::Http2(answer) => answer.trailers(trailers),
         }

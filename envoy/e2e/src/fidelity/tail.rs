@@ -36,7 +36,10 @@ impl Tail {
     pub(super) async fn wait(&mut self, case: &str, text: &str) -> Result<()> {
         wait::until(format!("Envoy logs `{text}`"), async || {
             self.read()?;
-            let found = self.of(case).iter().any(|line| line.to_string().contains(text));
+            let found = self
+                .of(case)
+                .iter()
+                .any(|line| line.to_string().contains(text));
             Ok(found.then_some(()))
         })
         .await
@@ -73,7 +76,11 @@ impl Tail {
         let level = level.trim_end_matches([']', ' ']);
         // The thread that writes first is the main one.
         let main = self.main.get_or_insert_with(|| thread.to_owned());
-        let thread = if main == thread { Thread::Main } else { Thread::Worker };
+        let thread = if main == thread {
+            Thread::Main
+        } else {
+            Thread::Worker
+        };
         let Some((_, message)) = rest.split_once("] wasm log") else {
             return;
         };
@@ -88,7 +95,10 @@ impl Tail {
                 (case, format!("[{level}] {message}"))
             }
         };
-        self.lines.entry(case).or_default().push(Line::new(thread, &text));
+        self.lines
+            .entry(case)
+            .or_default()
+            .push(Line::new(thread, &text));
     }
 }
 
@@ -109,8 +119,12 @@ mod tests {
         ] {
             tail.line(line);
         }
-        let of = |case: &str| -> Vec<String> { tail.of(case).iter().map(Line::to_string).collect() };
-        assert_eq!(of("one"), ["main - 0 initialize()", "worker a 1 tick(): x [y]: z"]);
+        let of =
+            |case: &str| -> Vec<String> { tail.of(case).iter().map(Line::to_string).collect() };
+        assert_eq!(
+            of("one"),
+            ["main - 0 initialize()", "worker a 1 tick(): x [y]: z"]
+        );
         assert_eq!(of("two"), ["worker [warn] careful", "worker [info] "]);
     }
 }

@@ -8,7 +8,8 @@ use tidegate_e2e::fidelity::{kept, play};
 use tidegate_host::Module;
 
 #[tokio::test]
-async fn the_real_envoy_answers_as_the_kept_logs_say_and_the_runner_as_the_real_envoy() -> Result<()> {
+async fn the_real_envoy_answers_as_the_kept_logs_say_and_the_runner_as_the_real_envoy() -> Result<()>
+{
     let cases = cases()?;
     let module = module_path("probe")?;
     let engine = engine()?;
@@ -16,7 +17,9 @@ async fn the_real_envoy_answers_as_the_kept_logs_say_and_the_runner_as_the_real_
     let mut wrong = String::new();
     let mut played = play(&cases, &module).await?;
     for case in &cases {
-        let envoy = played.remove(&case.name).context("a case was not played")??;
+        let envoy = played
+            .remove(&case.name)
+            .context("a case was not played")??;
         // What was kept of Envoy needs no explanation.
         let plain = Case {
             differences: Vec::new(),
@@ -24,7 +27,9 @@ async fn the_real_envoy_answers_as_the_kept_logs_say_and_the_runner_as_the_real_
         };
         let changed = compare(&plain, &envoy, &kept(&case.name)?);
         if !changed.holds() {
-            wrong.push_str(&format!("not what is kept (`fidelity --bless`):\n{changed}"));
+            wrong.push_str(&format!(
+                "not what is kept (`fidelity --bless`):\n{changed}"
+            ));
         }
         let compared = compare(case, &envoy, &run(&engine, &probe, case)?);
         if !compared.holds() {

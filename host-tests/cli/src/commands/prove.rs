@@ -93,13 +93,25 @@ fn run_fidelity(output: &Output) -> anyhow::Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["run", "--quiet", "--package", "tidegate-e2e", "--bin", "fidelity", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "tidegate-e2e",
+            "--bin",
+            "fidelity",
+            "--",
+        ])
         .current_dir(workspace::root());
     if output.is_json() {
         command.arg("--json");
     }
     let status = command.status().context("failed to run cargo")?;
-    Ok(if status.success() { ExitCode::Passed } else { ExitCode::Internal })
+    Ok(if status.success() {
+        ExitCode::Passed
+    } else {
+        ExitCode::Internal
+    })
 }
 
 /// The claims of that area: one for each case.
@@ -135,7 +147,10 @@ fn list(output: &Output) -> anyhow::Result<ExitCode> {
     });
     let listing = Listing {
         schema: 1,
-        areas: areas.map(Ok).chain([list_fidelity()]).collect::<anyhow::Result<_>>()?,
+        areas: areas
+            .map(Ok)
+            .chain([list_fidelity()])
+            .collect::<anyhow::Result<_>>()?,
     };
     if output.is_json() {
         output.json(&listing)?;

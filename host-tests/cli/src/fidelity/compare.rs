@@ -59,10 +59,18 @@ impl fmt::Display for Comparison {
                 Side::Envoy => "Envoy ",
                 Side::Runner => "runner",
             };
-            writeln!(formatter, "{}: {side} {:>4}: {}", self.case, line.number, line.text)?;
+            writeln!(
+                formatter,
+                "{}: {side} {:>4}: {}",
+                self.case, line.number, line.text
+            )?;
         }
         for row in &self.unused {
-            writeln!(formatter, "{}: no line differs as row `{row}` says", self.case)?;
+            writeln!(
+                formatter,
+                "{}: no line differs as row `{row}` says",
+                self.case
+            )?;
         }
         Ok(())
     }
@@ -101,12 +109,18 @@ pub fn compare(case: &Case, envoy: &[Line], runner: &[Line]) -> Comparison {
             row,
         });
     }
-    let unused = case.differences.iter().zip(&used).filter(|(_, used)| !**used);
+    let unused = case
+        .differences
+        .iter()
+        .zip(&used)
+        .filter(|(_, used)| !**used);
     Comparison {
         case: case.name.clone(),
         lines: envoy.len(),
         differing,
-        unused: unused.map(|(known, _)| format!("{}: {}", known.row, known.line)).collect(),
+        unused: unused
+            .map(|(known, _)| format!("{}: {}", known.row, known.line))
+            .collect(),
     }
 }
 
@@ -128,7 +142,13 @@ fn fits(pattern: &str, text: &str) -> bool {
         rest = after;
     }
     let ends_open = open && pattern.ends_with('*');
-    ends_open || rest.is_empty() || (open && pattern.rsplit('*').next().is_some_and(|last| text.ends_with(last)))
+    ends_open
+        || rest.is_empty()
+        || (open
+            && pattern
+                .rsplit('*')
+                .next()
+                .is_some_and(|last| text.ends_with(last)))
 }
 
 #[cfg(test)]
@@ -152,7 +172,10 @@ mod tests {
     }
 
     fn log(lines: &[&str]) -> Vec<Line> {
-        lines.iter().map(|text| Line::new(Thread::Worker, text)).collect()
+        lines
+            .iter()
+            .map(|text| Line::new(Thread::Worker, text))
+            .collect()
     }
 
     #[test]
@@ -177,7 +200,10 @@ mod tests {
 
     #[test]
     fn a_row_explains_its_lines_and_fails_when_it_has_none() {
-        let rows = [("r", Side::Envoy, "worker b*"), ("r", Side::Runner, "worker x")];
+        let rows = [
+            ("r", Side::Envoy, "worker b*"),
+            ("r", Side::Runner, "worker x"),
+        ];
         let (envoy, runner) = (log(&["a", "b 1"]), log(&["a", "x"]));
         let compared = compare(&case(&rows), &envoy, &runner);
         assert!(compared.holds(), "{compared}");

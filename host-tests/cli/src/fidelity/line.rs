@@ -142,10 +142,16 @@ pub fn write_golden(lines: &[Line]) -> String {
 pub fn parse_golden(text: &str) -> Result<Vec<Line>> {
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
-    anyhow::ensure!(header == header_line(), "it begins with `{header}` instead of `{}`", header_line());
+    anyhow::ensure!(
+        header == header_line(),
+        "it begins with `{header}` instead of `{}`",
+        header_line()
+    );
     lines
         .map(|line| {
-            let (thread, text) = line.split_once(' ').with_context(|| format!("`{line}` is no line of a log"))?;
+            let (thread, text) = line
+                .split_once(' ')
+                .with_context(|| format!("`{line}` is no line of a log"))?;
             let thread = Thread::ALL
                 .into_iter()
                 .find(|known| known.name() == thread)
@@ -165,10 +171,19 @@ mod tests {
     #[test]
     fn what_differs_from_run_to_run_is_masked_and_nothing_else() {
         for (text, expected) in [
-            ("a 127.0.0.1:4711\" b 127.0.0.1:80", "a 127.0.0.1:PORT\" b 127.0.0.1:PORT"),
+            (
+                "a 127.0.0.1:4711\" b 127.0.0.1:80",
+                "a 127.0.0.1:PORT\" b 127.0.0.1:PORT",
+            ),
             ("10.0.0.1:80 127.0.0.1: x", "10.0.0.1:80 127.0.0.1: x"),
-            ("{date=Tue, 24 Nov 2026 00:00:00 GMT; a=1}", "{date=DATE; a=1}"),
-            ("{x-envoy-upstream-service-time=12}", "{x-envoy-upstream-service-time=MS}"),
+            (
+                "{date=Tue, 24 Nov 2026 00:00:00 GMT; a=1}",
+                "{date=DATE; a=1}",
+            ),
+            (
+                "{x-envoy-upstream-service-time=12}",
+                "{x-envoy-upstream-service-time=MS}",
+            ),
         ] {
             assert_eq!(normalised(text), expected);
         }

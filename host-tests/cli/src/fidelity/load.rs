@@ -47,11 +47,18 @@ pub fn read_case(path: &Path) -> Result<Case> {
         .name
         .bytes()
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    ensure!(name_fits, "{shown}: a case's name has small letters, digits and hyphens");
+    ensure!(
+        name_fits,
+        "{shown}: a case's name has small letters, digits and hyphens"
+    );
     let mut names = BTreeSet::new();
     for (index, plugin) in case.plugins.iter_mut().enumerate() {
         let place = format!("{shown}: plugins[{index}]");
-        ensure!(names.insert(plugin.name.clone()), "{place}: a second plugin `{}`", plugin.name);
+        ensure!(
+            names.insert(plugin.name.clone()),
+            "{place}: a second plugin `{}`",
+            plugin.name
+        );
         plugin.script = with_name(&plugin.name, &expand(&plugin.script, &place)?);
         for (field, text) in [
             ("script", &plugin.script),
@@ -107,7 +114,9 @@ fn check_steps(case: &Case) -> Result<()> {
         );
         if let Some(cluster) = &route.cluster {
             ensure!(
-                cluster == "upstream" || cluster == "nowhere" || clusters.contains(cluster.as_str()),
+                cluster == "upstream"
+                    || cluster == "nowhere"
+                    || clusters.contains(cluster.as_str()),
                 "routes[{index}]: there is no cluster `{cluster}`"
             );
         }
@@ -161,7 +170,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// The files of a folder with an ending, by name.
 fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();

@@ -99,7 +99,9 @@ impl Coverage {
     /// Returns how many functions of the specification are called.
     #[must_use]
     pub fn specified(&self) -> usize {
-        let called = SPECIFICATION.iter().filter(|name| self.functions.contains(**name));
+        let called = SPECIFICATION
+            .iter()
+            .filter(|name| self.functions.contains(**name));
         called.count()
     }
 }
@@ -114,16 +116,52 @@ fn functions(engine: &Engine) -> impl Iterator<Item = String> {
 
 /// SOURCE: the host functions of ABI 0.2.1.
 const SPECIFICATION: [&str; SPECIFIED] = [
-    "done", "set_effective_context", "log", "fd_write", "get_log_level",
-    "get_current_time_nanoseconds", "clock_time_get", "set_tick_period_milliseconds", "random_get",
-    "environ_sizes_get", "environ_get", "set_buffer_bytes", "get_buffer_bytes", "get_buffer_status",
-    "get_header_map_size", "get_header_map_pairs", "set_header_map_pairs", "get_header_map_value",
-    "add_header_map_value", "replace_header_map_value", "remove_header_map_value",
-    "continue_stream", "close_stream", "get_status", "send_local_response", "http_call",
-    "grpc_call", "grpc_stream", "grpc_send", "grpc_cancel", "grpc_close", "set_shared_data",
-    "get_shared_data", "register_shared_queue", "resolve_shared_queue", "enqueue_shared_queue",
-    "dequeue_shared_queue", "define_metric", "record_metric", "increment_metric", "get_metric",
-    "get_property", "set_property", "call_foreign_function", "args_sizes_get", "args_get",
+    "done",
+    "set_effective_context",
+    "log",
+    "fd_write",
+    "get_log_level",
+    "get_current_time_nanoseconds",
+    "clock_time_get",
+    "set_tick_period_milliseconds",
+    "random_get",
+    "environ_sizes_get",
+    "environ_get",
+    "set_buffer_bytes",
+    "get_buffer_bytes",
+    "get_buffer_status",
+    "get_header_map_size",
+    "get_header_map_pairs",
+    "set_header_map_pairs",
+    "get_header_map_value",
+    "add_header_map_value",
+    "replace_header_map_value",
+    "remove_header_map_value",
+    "continue_stream",
+    "close_stream",
+    "get_status",
+    "send_local_response",
+    "http_call",
+    "grpc_call",
+    "grpc_stream",
+    "grpc_send",
+    "grpc_cancel",
+    "grpc_close",
+    "set_shared_data",
+    "get_shared_data",
+    "register_shared_queue",
+    "resolve_shared_queue",
+    "enqueue_shared_queue",
+    "dequeue_shared_queue",
+    "define_metric",
+    "record_metric",
+    "increment_metric",
+    "get_metric",
+    "get_property",
+    "set_property",
+    "call_foreign_function",
+    "args_sizes_get",
+    "args_get",
 ];
 
 /// One claim with its figure, as `tidegate prove` prints it.
@@ -192,13 +230,51 @@ impl Proofs {
             holds,
             cases: lines,
         };
-        let (specified, phases) = (coverage.specified(), PHASES.len() - coverage.missing_phases().len());
+        let (specified, phases) = (
+            coverage.specified(),
+            PHASES.len() - coverage.missing_phases().len(),
+        );
         proofs.extend([
-            total("total.cases", "cases compared", comparisons.len(), "cases", ">= 40".to_owned(), comparisons.len() >= 40),
-            total("total.lines", "lines compared", lines, "lines", "> 0".to_owned(), lines > 0),
-            total("total.explained", "lines that differ for a known reason", explained, "lines", "<= 1000".to_owned(), explained <= 1000),
-            total("total.functions", "host functions of the specification that a case calls", specified, "functions", format!("== {SPECIFIED}"), specified == SPECIFIED),
-            total("total.phases", "callbacks of an HTTP filter that a case has", phases, "callbacks", format!("== {}", PHASES.len()), phases == PHASES.len()),
+            total(
+                "total.cases",
+                "cases compared",
+                comparisons.len(),
+                "cases",
+                ">= 40".to_owned(),
+                comparisons.len() >= 40,
+            ),
+            total(
+                "total.lines",
+                "lines compared",
+                lines,
+                "lines",
+                "> 0".to_owned(),
+                lines > 0,
+            ),
+            total(
+                "total.explained",
+                "lines that differ for a known reason",
+                explained,
+                "lines",
+                "<= 1000".to_owned(),
+                explained <= 1000,
+            ),
+            total(
+                "total.functions",
+                "host functions of the specification that a case calls",
+                specified,
+                "functions",
+                format!("== {SPECIFIED}"),
+                specified == SPECIFIED,
+            ),
+            total(
+                "total.phases",
+                "callbacks of an HTTP filter that a case has",
+                phases,
+                "callbacks",
+                format!("== {}", PHASES.len()),
+                phases == PHASES.len(),
+            ),
         ]);
         Self {
             schema: 1,

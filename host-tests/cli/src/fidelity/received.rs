@@ -45,7 +45,12 @@ impl Received {
         let mut line = if self.head.is_empty() {
             "nothing".to_owned()
         } else {
-            format!("{} {} \"{}\"", self.head, map(&self.headers), self.body.escape_ascii())
+            format!(
+                "{} {} \"{}\"",
+                self.head,
+                map(&self.headers),
+                self.body.escape_ascii()
+            )
         };
         if !self.trailers.is_empty() {
             line.push(' ');

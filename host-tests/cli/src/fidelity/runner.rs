@@ -1,11 +1,13 @@
 //! The runner's side: plays a case through the offline host, in virtual time.
 //!
 //! Model: the driver is what Envoy has around the filters. It makes the header maps that the connection manager would
-//! (`edge`), routes, tries again and answers call-outs as the case's clusters do (`driver`).
+//! (`edge`), routes, tries again and answers call-outs as
+//! the case's clusters do (`driver`, `router`).
 
 mod driver;
 mod edge;
 mod exchange;
+mod router;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,11 +28,17 @@ struct Log(Arc<Mutex<Vec<Line>>>);
 
 impl Log {
     fn add(&self, line: Line) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
     }
 
     fn lines(&self) -> Vec<Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether a line of the proxy has this text.

@@ -1,6 +1,4 @@
 //! Every host function by its name, with any arguments: nothing between the script and the host.
-//!
-//! On other targets than WebAssembly no function exists, so that the rest is built and tested there.
 
 #![expect(unsafe_code, reason = "the host's functions are foreign functions")]
 
@@ -45,7 +43,6 @@ macro_rules! host {
         $($name:ident $prefix:literal ($($argument:ident: $type:ident),*);)*
     })*) => {
         $(
-            #[cfg(target_family = "wasm")]
             mod $file {
                 #[link(wasm_import_module = $module)]
                 unsafe extern "C" {
@@ -54,14 +51,6 @@ macro_rules! host {
                         pub(super) fn $name($($argument: $type),*) -> i32;
                     )*
                 }
-            }
-            #[cfg(not(target_family = "wasm"))]
-            mod $file {
-                $(
-                    pub(super) const unsafe fn $name($(_: $type),*) -> i32 {
-                        12
-                    }
-                )*
             }
         )*
 
@@ -198,48 +187,32 @@ host! {
 
 /// Calls `proc_exit`, the one function that returns nothing.
 pub(crate) fn exit(code: i32) {
-    #[cfg(target_family = "wasm")]
-    {
-        #[link(wasm_import_module = "wasi_snapshot_preview1")]
-        unsafe extern "C" {
-            fn proc_exit(code: i32);
-        }
-        // SAFETY: takes a number.
-        unsafe { proc_exit(code) }
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        fn proc_exit(code: i32);
     }
-    #[cfg(not(target_family = "wasm"))]
-    let _ = code;
+    // SAFETY: takes a number.
+    unsafe { proc_exit(code) }
 }
 
 /// Traps.
 pub(crate) fn trap() {
-    #[cfg(target_family = "wasm")]
     core::arch::wasm32::unreachable();
 }
 
 /// Copies bytes that a host put somewhere into this module's memory; `None` where they cannot be.
 pub(crate) fn bytes_at(address: u32, size: u32) -> Option<Vec<u8>> {
-    #[cfg(target_family = "wasm")]
-    {
-        let end = u64::from(address).checked_add(u64::from(size))?;
-        if end > (core::arch::wasm32::memory_size(0) as u64).checked_mul(0x1_0000)? {
-            return None;
-        }
-        // SAFETY: the range is inside the memory, and nothing else runs.
-        let found = unsafe {
-            core::slice::from_raw_parts(core::ptr::with_exposed_provenance(address as usize), size as usize)
-        };
-        Some(found.to_vec())
+    let end = u64::from(address).checked_add(u64::from(size))?;
+    if end > (core::arch::wasm32::memory_size(0) as u64).checked_mul(0x1_0000)? {
+        return None;
     }
-    #[cfg(not(target_family = "wasm"))]
-    {
-        let _ = (address, size);
-        None
-    }
+    let start = core::ptr::with_exposed_provenance(address as usize);
+    // SAFETY: the range is inside the memory, and nothing else runs.
+    let found = unsafe { core::slice::from_raw_parts(start, size as usize) };
+    Some(found.to_vec())
 }
 
 /// Gives the host memory for an answer. It is never freed: a VM of a test lives for moments.
-#[cfg(target_family = "wasm")]
 pub(crate) fn allocate(size: usize) -> *mut u8 {
     Vec::leak(Vec::<u8>::with_capacity(size.max(1))).as_mut_ptr()
 }

@@ -64,10 +64,8 @@ impl Cells {
     fn input(&mut self, bytes: Vec<u8>, count: Option<usize>, numbers: &mut Vec<i64>) {
         let memory = bytes.into_boxed_slice();
         numbers.push(address(&memory));
-        numbers.push(count.map_or_else(
-            || size(&memory),
-            |count| i64::try_from(count).unwrap_or(0),
-        ));
+        numbers
+            .push(count.map_or_else(|| size(&memory), |count| i64::try_from(count).unwrap_or(0)));
         self.inputs.push(memory);
     }
 
@@ -139,7 +137,11 @@ impl Cell {
         let at = word(&self.memory, 0).unwrap_or_default();
         let size = word(&self.memory, 4).unwrap_or_default();
         if at == 0 {
-            return if size == 0 { "null".to_owned() } else { format!("null({size})") };
+            return if size == 0 {
+                "null".to_owned()
+            } else {
+                format!("null({size})")
+            };
         }
         let Some(bytes) = abi::bytes_at(at, size) else {
             return "outside".to_owned();
@@ -148,7 +150,8 @@ impl Cell {
             return format!("{size} bytes");
         }
         match self.kind {
-            Out::Pairs | Out::Map => pairs(&bytes, self.kind == Out::Map).unwrap_or_else(|| format!("no map: {}", quote(&bytes))),
+            Out::Pairs | Out::Map => pairs(&bytes, self.kind == Out::Map)
+                .unwrap_or_else(|| format!("no map: {}", quote(&bytes))),
             _ => quote(&bytes),
         }
     }
@@ -156,12 +159,18 @@ impl Cell {
 
 /// Writes bytes as text in quotes.
 pub(crate) fn quote(bytes: &[u8]) -> String {
-    let shown = bytes.get(..SHOWN_BYTES.min(bytes.len())).unwrap_or_default();
+    let shown = bytes
+        .get(..SHOWN_BYTES.min(bytes.len()))
+        .unwrap_or_default();
     let text = escape(shown);
     if shown.len() == bytes.len() {
         format!("\"{text}\"")
     } else {
-        format!("\"{text}\"…({} bytes, {:08x})", bytes.len(), checksum(bytes))
+        format!(
+            "\"{text}\"…({} bytes, {:08x})",
+            bytes.len(),
+            checksum(bytes)
+        )
     }
 }
 
@@ -212,7 +221,10 @@ pub(crate) fn encode(map: &[Entry]) -> Vec<u8> {
 /// Writes a map as a script would; `None` if it is none.
 fn pairs(bytes: &[u8], sorted: bool) -> Option<String> {
     let count = word(bytes, 0)?;
-    let mut at = usize::try_from(count).ok()?.checked_mul(8)?.checked_add(4)?;
+    let mut at = usize::try_from(count)
+        .ok()?
+        .checked_mul(8)?
+        .checked_add(4)?;
     let mut shown = Vec::new();
     for index in 0..count as usize {
         let sizes = index.checked_mul(8)?.checked_add(4)?;

@@ -3,7 +3,9 @@
 //! proxy and in the runner, and the two logs are compared.
 //!
 //! No SDK and nothing of ours stands between the script and the host. The script is the plugin's
-//! configuration (`script.rs` says how it is written).
+//! configuration (`script.rs` says how it is written). On other targets than WebAssembly nothing is here.
+
+#![cfg(target_family = "wasm")]
 
 mod abi;
 mod cells;
@@ -11,7 +13,6 @@ mod run;
 mod script;
 
 /// The callbacks, as a host finds them.
-#[cfg(target_family = "wasm")]
 #[expect(unsafe_code, reason = "a host finds the callbacks by their symbols")]
 mod exports {
     use super::run;

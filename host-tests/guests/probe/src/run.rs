@@ -51,7 +51,12 @@ thread_local! {
 
 /// Host functions call back into the module, so that nothing may be borrowed while one runs.
 fn with<T>(look: impl FnOnce(&mut Probe) -> T) -> Option<T> {
-    PROBE.with(|probe| probe.try_borrow_mut().ok().map(|mut probe| look(&mut probe)))
+    PROBE.with(|probe| {
+        probe
+            .try_borrow_mut()
+            .ok()
+            .map(|mut probe| look(&mut probe))
+    })
 }
 
 /// Where a line of a script runs.
@@ -118,7 +123,9 @@ pub(crate) fn create(context: u32, parent: u32) -> i32 {
         }
         let root = if parent == 0 { context } else { parent };
         let seen = BTreeMap::new();
-        probe.contexts.insert(context, Context { root, stream, seen });
+        probe
+            .contexts
+            .insert(context, Context { root, stream, seen });
     });
     if parent == 0 {
         configure(context);
@@ -129,18 +136,28 @@ pub(crate) fn create(context: u32, parent: u32) -> i32 {
 /// Takes over the script of a plugin once it can be read: the plugin's configuration, until then the
 /// VM's.
 pub(crate) fn configure(root: u32) {
-    let known = with(|probe| probe.plugins.get(&root).is_some_and(|plugin| plugin.configured));
+    let known = with(|probe| {
+        probe
+            .plugins
+            .get(&root)
+            .is_some_and(|plugin| plugin.configured)
+    });
     if known != Some(false) {
         return;
     }
     let own = configuration(PLUGIN_CONFIGURATION);
     let configured = own.is_some();
-    let text = own.or_else(|| configuration(VM_CONFIGURATION)).unwrap_or_default();
+    let text = own
+        .or_else(|| configuration(VM_CONFIGURATION))
+        .unwrap_or_default();
     let blocks = Rc::new(parse(&text));
-    let name = blocks.iter().flat_map(|block| &block.lines).find_map(|line| match &line.what {
-        What::Name(name) => Some(name.clone()),
-        _ => None,
-    });
+    let name = blocks
+        .iter()
+        .flat_map(|block| &block.lines)
+        .find_map(|line| match &line.what {
+            What::Name(name) => Some(name.clone()),
+            _ => None,
+        });
     with(|probe| {
         if let Some(plugin) = probe.plugins.get_mut(&root) {
             plugin.name = name.unwrap_or_default();
@@ -167,7 +184,10 @@ pub(crate) fn callback(context: u32, phase: &'static str, arguments: &[i64], def
             }
             None => (context, 0, 1),
         };
-        let blocks = probe.plugins.get(&root).map(|plugin| Rc::clone(&plugin.blocks));
+        let blocks = probe
+            .plugins
+            .get(&root)
+            .map(|plugin| Rc::clone(&plugin.blocks));
         (root, stream, occurrence, blocks.unwrap_or_default())
     });
     let Some((root, stream, occurrence, blocks)) = found else {
@@ -225,16 +245,13 @@ fn run(place: Place, lines: &[Line], default: i32) -> i32 {
 
 fn say(place: Place, text: &str, result: &str) {
     let Place { context, phase, .. } = place;
-    log(place.root, &format!("{context} {phase}: {text} -> {result}"));
+    log(
+        place.root,
+        &format!("{context} {phase}: {text} -> {result}"),
+    );
 }
 
-fn call(
-    place: Place,
-    text: &str,
-    variable: Option<&str>,
-    function: &str,
-    arguments: &[Argument],
-) {
+fn call(place: Place, text: &str, variable: Option<&str>, function: &str, arguments: &[Argument]) {
     let mut cells = Cells::default();
     let mut numbers = Vec::new();
     for argument in arguments {
@@ -330,7 +347,9 @@ fn environment() -> Vec<String> {
         return Vec::new();
     }
     let texts = cells.memory(1).unwrap_or_default().split(|byte| *byte == 0);
-    texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    texts
+        .map(|text| String::from_utf8_lossy(text).into_owned())
+        .collect()
 }
 
 /// Reads a configuration; `None` where the host has none to show.

@@ -182,7 +182,10 @@ fn argument(text: &str) -> Result<(Argument, &str), &'static str> {
             pieces.push(piece);
             rest = left.trim_start();
         }
-        return Ok((Argument::Pieces(pieces), rest.strip_prefix(']').unwrap_or_default()));
+        return Ok((
+            Argument::Pieces(pieces),
+            rest.strip_prefix(']').unwrap_or_default(),
+        ));
     }
     let (word, rest) = word(text);
     if let Some(out) = word.strip_prefix('&') {
@@ -197,7 +200,9 @@ fn argument(text: &str) -> Result<(Argument, &str), &'static str> {
             "pairs" => Out::Pairs,
             "map" => Out::Map,
             _ => {
-                let size = name.strip_prefix("bytes:").and_then(|size| size.parse().ok());
+                let size = name
+                    .strip_prefix("bytes:")
+                    .and_then(|size| size.parse().ok());
                 Out::Bytes(size.ok_or("no such cell")?)
             }
         };
@@ -240,7 +245,9 @@ fn quoted(text: &str) -> Result<(Vec<u8>, &str), &'static str> {
                         bytes.push(u8::from_str_radix(digits, 16).map_err(|_| "no digits")?);
                         rest = left;
                     }
-                    '"' | '\\' => bytes.extend_from_slice(escaped.encode_utf8(&mut [0; 4]).as_bytes()),
+                    '"' | '\\' => {
+                        bytes.extend_from_slice(escaped.encode_utf8(&mut [0; 4]).as_bytes())
+                    }
                     _ => return Err("no such escape"),
                 }
             }
@@ -283,18 +290,30 @@ mod tests {
         let blocks = parse("name a\n; nothing\ntick:\n return 1\n2/request_body#3:\ntrap");
         assert_eq!(blocks.len(), 3);
         assert_eq!(blocks[0].lines[0].what, What::Name("a".to_owned()));
-        assert_eq!((blocks[1].phase.as_str(), blocks[1].occurrence), ("tick", None));
+        assert_eq!(
+            (blocks[1].phase.as_str(), blocks[1].occurrence),
+            ("tick", None)
+        );
         assert_eq!(blocks[1].lines[0].what, What::Return(1));
         assert_eq!(
-            (blocks[2].phase.as_str(), blocks[2].occurrence, blocks[2].stream),
+            (
+                blocks[2].phase.as_str(),
+                blocks[2].occurrence,
+                blocks[2].stream
+            ),
             ("request_body", Some(3), Some(2))
         );
     }
 
     #[test]
     fn arguments_are_numbers_texts_maps_cells_and_variables() {
-        let What::Call { variable, function, arguments } =
-            only(r#"id = f 1 -1 0xff "a\n\x41\"" "ab"*3 {:path=/; b=\x00} ["x" "yz"] &u32 &data? &bytes:12 $self"#)
+        let What::Call {
+            variable,
+            function,
+            arguments,
+        } = only(
+            r#"id = f 1 -1 0xff "a\n\x41\"" "ab"*3 {:path=/; b=\x00} ["x" "yz"] &u32 &data? &bytes:12 $self"#,
+        )
         else {
             panic!("no call");
         };
@@ -323,7 +342,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_mistake_and_nothing_else_is_lost() {
-        for line in ["f \"open", "f nonsense", "f &u7", "return x", "f {a}", "f \"\\q\""] {
+        for line in [
+            "f \"open",
+            "f nonsense",
+            "f &u7",
+            "return x",
+            "f {a}",
+            "f \"\\q\"",
+        ] {
             assert!(matches!(only(line), What::Mistake(_)), "{line}");
         }
     }

@@ -324,14 +324,7 @@ pub(super) fn sock_recv(
     Ok(NOT_SUPPORTED)
 }
 
-pub(super) fn sock_send(
-    call: &mut Call<'_>,
-    _: i32,
-    _: i32,
-    _: i32,
-    _: i32,
-    size: i32,
-) -> Errno {
+pub(super) fn sock_send(call: &mut Call<'_>, _: i32, _: i32, _: i32, _: i32, size: i32) -> Errno {
     call.write_u32(size, 0)?;
     Ok(NOT_SUPPORTED)
 }

@@ -78,8 +78,7 @@ impl Run<'_> {
             self.drop_instance(base);
         }
         let same_canary = earlier.iter().any(|other| {
-            self.vm_key(*other) == key
-                && self.plugins.at(*other).key == self.plugins.at(plugin).key
+            self.vm_key(*other) == key && self.plugins.at(*other).key == self.plugins.at(plugin).key
         });
         if !same_canary {
             let canary = self.instantiate(plugin, usize::MAX, main, false)?;

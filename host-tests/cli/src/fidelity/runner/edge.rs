@@ -79,7 +79,9 @@ pub fn framing(
     end: bool,
     optional: bool,
 ) -> Option<(&'static str, String)> {
-    let given = headers.iter().any(|header| header.header().0.eq_ignore_ascii_case(b"content-length"));
+    let given = headers
+        .iter()
+        .any(|header| header.header().0.eq_ignore_ascii_case(b"content-length"));
     if protocol == Protocol::Http2 || given {
         return None;
     }
