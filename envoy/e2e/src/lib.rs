@@ -11,6 +11,7 @@ pub mod browser;
 pub mod clients;
 pub mod envoy;
 pub mod fetch;
+pub mod fidelity;
 pub mod paths;
 pub mod recordings;
 pub mod sticky;

@@ -9,6 +9,7 @@ pub mod check;
 pub mod commands;
 pub mod engine;
 pub mod exit;
+pub mod fidelity;
 pub mod inspect;
 pub mod module_file;
 pub mod output;

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["tidegate-policy", "tidegate-proxy"],
     ),
     ("tidegate-guest-api-key", &["tidegate-host"]),
+    ("tidegate-guest-probe", &[]),
     ("tidegate-guest-sdk", &[]),
     ("tidegate-host", &[]),
     ("tidegate-cli", &["tidegate-host"]),

@@ -45,6 +45,8 @@ pub struct UpstreamAttributes {
     pub attempt_count: u64,
     /// Property `upstream.transport_failure_reason`; empty: none.
     pub transport_failure_reason: String,
+    /// Property `upstream.cx_pool_ready_duration` in nanoseconds; `None`: no connection yet.
+    pub cx_pool_ready_duration_ns: Option<u64>,
 }
 
 /// What is known about the response besides its bytes.

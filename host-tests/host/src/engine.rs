@@ -92,4 +92,9 @@ impl Engine {
             host_functions: Arc::new(host_functions),
         })
     }
+
+    /// Names of the functions that modules can import, as `module.name`, in order.
+    pub fn host_functions(&self) -> impl Iterator<Item = &str> {
+        self.host_functions.keys().map(String::as_str)
+    }
 }

@@ -155,6 +155,10 @@ pub enum VmEvent<'a> {
 pub trait Observer: Send {
     /// A guest logged a line.
     fn log(&mut self, _line: LogLine<'_>) {}
+    /// Whether lines and calls of base and canary VMs are wanted, too. They have the number `u32::MAX`.
+    fn wants_trials(&self) -> bool {
+        false
+    }
     /// Whether [`Self::host_call`] is wanted: describing the arguments costs time.
     fn wants_host_calls(&self) -> bool {
         false

@@ -113,6 +113,8 @@ pub enum CallAnswer {
         /// Response trailers.
         trailers: HeaderMap,
     },
+    /// The connection ended before an answer came: the proxy answers 503 itself.
+    Disconnected,
     /// No connection could be made: the proxy answers 503 itself.
     Refused,
     /// The exchange broke before any headers came: the guest sees an answer without headers.

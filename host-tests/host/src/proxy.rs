@@ -235,7 +235,19 @@ impl Proxy {
     /// Ends all root contexts as the proxy does when it stops: done, then delete. A guest that asks
     /// for time by answering false gets its delete when it calls `proxy_done`.
     pub fn shut_down(&mut self) {
-        let instances: Vec<usize> = self.home.slots.iter().map(|slot| slot.instance).collect();
+        let world = &self.home;
+        let is_service = |slot: &crate::world::Slot| {
+            let mut plugins = slot.plugins.iter();
+            plugins.all(|plugin| world.plugins.at(*plugin).singleton)
+        };
+        // The VM that came last goes first; services outlive filters.
+        let (services, filters): (Vec<_>, Vec<_>) =
+            world.slots.iter().rev().partition(|slot| is_service(slot));
+        let instances: Vec<usize> = [filters, services]
+            .concat()
+            .iter()
+            .map(|slot| slot.instance)
+            .collect();
         let mut run = Run::outside(&mut self.home);
         for instance in instances {
             run.shut_down(instance);

@@ -67,6 +67,7 @@ pub(crate) struct World {
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) wants_host_calls: bool,
     pub(crate) wants_callbacks: bool,
+    pub(crate) wants_trials: bool,
     /// Lines of the plugin that is starting, for the error if it does not.
     pub(crate) start_logs: Option<Vec<OwnedLogLine>>,
     /// Host bytes that a value is put together in before the guest allocates for it.
@@ -231,7 +232,7 @@ impl World {
             return;
         };
         let instance = self.instances.at(instance);
-        if !instance.observed {
+        if !instance.observed && !self.wants_trials {
             return;
         }
         let place = Self::place(&self.plugins, instance, &context, self.now_ns, self.workers);
@@ -282,6 +283,7 @@ impl World {
     ) -> Option<Box<dyn Observer>> {
         self.wants_host_calls = observer.as_ref().is_some_and(|it| it.wants_host_calls());
         self.wants_callbacks = observer.as_ref().is_some_and(|it| it.wants_callbacks());
+        self.wants_trials = observer.as_ref().is_some_and(|it| it.wants_trials());
         std::mem::replace(&mut self.observer, observer)
     }
 }

@@ -8,6 +8,7 @@ mod bootstraps;
 mod configuration;
 mod cookies;
 mod failures;
+mod fidelity;
 mod hygiene;
 mod live;
 mod observability;

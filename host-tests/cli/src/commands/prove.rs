@@ -1,10 +1,19 @@
 //! `tidegate prove`.
 
+use std::process::Command;
+
+use anyhow::Context;
 use serde::Serialize;
 
 use crate::exit::{ExitCode, Failure};
+use crate::fidelity;
 use crate::output::{Align, Output, Table, bold, dim, green, red, thousands};
 use crate::prove::{AREAS, Area, Finding, Options, Report, area};
+use crate::workspace;
+
+/// The area that needs the real Envoy: its proofs are in the end-to-end tests' package.
+const FIDELITY: &str = "fidelity";
+const FIDELITY_WHAT: &str = "the runner's host against the real Envoy, line by line";
 
 /// Arguments of `tidegate prove`.
 #[derive(Debug, clap::Args)]
@@ -36,8 +45,8 @@ struct ListedArea {
 
 #[derive(Debug, Serialize)]
 struct ListedClaim {
-    id: &'static str,
-    what: &'static str,
+    id: String,
+    what: String,
     unit: &'static str,
     target: String,
 }
@@ -50,8 +59,12 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(name) = &arguments.area else {
         return list(output);
     };
+    if name == FIDELITY {
+        return run_fidelity(output);
+    }
     let Some(area) = area(name) else {
-        let known: Vec<&str> = AREAS.iter().map(|area| area.name).collect();
+        let mut known: Vec<&str> = AREAS.iter().map(|area| area.name).collect();
+        known.push(FIDELITY);
         let known = known.join(", ");
         return Err(Failure::usage(format_args!(
             "there is no area `{name}`; there are: {known}"
@@ -75,6 +88,47 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Runs the comparison in the package that starts Envoy, which depends on this one.
+fn run_fidelity(output: &Output) -> anyhow::Result<ExitCode> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "tidegate-e2e",
+            "--bin",
+            "fidelity",
+            "--",
+        ])
+        .current_dir(workspace::root());
+    if output.is_json() {
+        command.arg("--json");
+    }
+    let status = command.status().context("failed to run cargo")?;
+    Ok(if status.success() {
+        ExitCode::Passed
+    } else {
+        ExitCode::Internal
+    })
+}
+
+/// The claims of that area: one for each case.
+fn list_fidelity() -> anyhow::Result<ListedArea> {
+    let claims = fidelity::cases()?.into_iter().map(|case| ListedClaim {
+        id: format!("{FIDELITY}.{}", case.name),
+        what: case.what,
+        unit: "lines",
+        target: "== 0".to_owned(),
+    });
+    Ok(ListedArea {
+        area: FIDELITY,
+        what: FIDELITY_WHAT,
+        claims: claims.collect(),
+    })
+}
+
 fn list(output: &Output) -> anyhow::Result<ExitCode> {
     let areas = AREAS.iter().map(|area| ListedArea {
         area: area.name,
@@ -84,8 +138,8 @@ fn list(output: &Output) -> anyhow::Result<ExitCode> {
             .iter()
             .flat_map(|proof| proof.claims)
             .map(|claim| ListedClaim {
-                id: claim.id,
-                what: claim.what,
+                id: claim.id.to_owned(),
+                what: claim.what.to_owned(),
                 unit: claim.unit,
                 target: claim.target.to_string(),
             })
@@ -93,7 +147,10 @@ fn list(output: &Output) -> anyhow::Result<ExitCode> {
     });
     let listing = Listing {
         schema: 1,
-        areas: areas.collect(),
+        areas: areas
+            .map(Ok)
+            .chain([list_fidelity()])
+            .collect::<anyhow::Result<_>>()?,
     };
     if output.is_json() {
         output.json(&listing)?;
@@ -111,7 +168,7 @@ fn list(output: &Output) -> anyhow::Result<ExitCode> {
             ("target", Align::Right),
         ]);
         for claim in &area.claims {
-            table.row([claim.id, claim.what, &claim.target]);
+            table.row([&claim.id, &claim.what, &claim.target]);
         }
         output.line(table)?;
     }

@@ -168,6 +168,7 @@ impl Run<'_> {
                 .outputs
                 .push_back(Output::RequestBody { data, end_stream }),
             Direction::Response => {
+                stream.response.bytes = stream.response.bytes.saturating_add(data.len() as u64);
                 if let Some(local) = &mut stream.local {
                     local.sent_body.extend_from_slice(&data);
                 } else {

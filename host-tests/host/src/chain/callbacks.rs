@@ -4,7 +4,6 @@ use super::body::BodyStatus;
 use super::headers::HeadersStatus;
 use super::trailers::TrailersStatus;
 use crate::callback::CallbackKind;
-use crate::config::FailurePolicy;
 use crate::output::StreamId;
 use crate::vm::exports::{Exports, Headers};
 use crate::vm::instance::Context;
@@ -65,18 +64,15 @@ impl Run<'_> {
         self.after_call(instance);
     }
 
-    /// Answers for a filter whose VM is dead; `None` while it lives.
+    /// Answers for a filter whose VM is dead; `None` while it lives. Also where the policy is to let
+    /// traffic pass, Envoy fails the streams that have met the VM: only those that come later pass.
     fn check_failed(&mut self, id: StreamId, index: usize) -> Option<Failed> {
         let (_, filter) = self.streams.filter(id, index)?;
-        let plugin = filter.plugin;
         if filter
             .instance
             .is_some_and(|instance| !self.is_dead(instance))
         {
             return None;
-        }
-        if self.plugins.at(plugin).config.failure_policy == FailurePolicy::FailOpen {
-            return Some(Failed::Open);
         }
         let failed = self
             .streams

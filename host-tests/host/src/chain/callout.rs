@@ -10,6 +10,8 @@ use crate::world::streams::{Body, Direction, Stream, StreamKind};
 
 /// SOURCE: the answers that Envoy's router gives itself.
 const TIMED_OUT: &str = "upstream request timeout";
+const DISCONNECTED: &str = "upstream connect error or disconnect/reset before headers. \
+                            reset reason: connection termination";
 const REFUSED: &str = "upstream connect error or disconnect/reset before headers. \
                        reset reason: remote connection failure";
 /// SOURCE: `WasmResult::BrokenConnection`, which `proxy_get_status` tells after a reset.
@@ -161,6 +163,7 @@ impl Run<'_> {
 
     /// Answers a call-out that was sent.
     pub(crate) fn answer_call(&mut self, id: CallId, answer: CallAnswer) {
+        let now_ns = self.now_ns;
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -175,6 +178,9 @@ impl Run<'_> {
                 if headers.get(":status").is_none() {
                     headers.add(":status", "200");
                 }
+                // The router of a call-out notes how long the upstream took.
+                let elapsed_ms = now_ns.saturating_sub(call.pending.started_ns) / 1_000_000;
+                headers.set("x-envoy-upstream-service-time", elapsed_ms.to_string());
                 let Some(attempt) = attempt else {
                     call.answer = Some(CallResponse {
                         headers,
@@ -194,6 +200,7 @@ impl Run<'_> {
                 }
                 self.collect_call(id);
             }
+            CallAnswer::Disconnected => self.answer_locally(id, 503, DISCONNECTED),
             CallAnswer::Refused => self.answer_locally(id, 503, REFUSED),
             CallAnswer::Reset => {
                 call.answer = None;
@@ -313,9 +320,12 @@ impl Run<'_> {
                     .is_some_and(is_grpc_content_type);
             }
             Direction::Response => {
-                stream.response_code = headers
-                    .get_str(":status")
-                    .and_then(|status| status.parse().ok());
+                // Of an attempt the router notes the code behind the upstream filters.
+                if stream.kind == StreamKind::Listener {
+                    stream.response_code = headers
+                        .get_str(":status")
+                        .and_then(|status| status.parse().ok());
+                }
                 if stream.response_facts.code_details.is_empty() {
                     "via_upstream".clone_into(&mut stream.response_facts.code_details);
                 }
@@ -349,7 +359,9 @@ impl Run<'_> {
             return;
         }
         let side = stream.side_mut(direction);
-        side.bytes = side.bytes.saturating_add(data.len() as u64);
+        if direction == Direction::Request {
+            side.bytes = side.bytes.saturating_add(data.len() as u64);
+        }
         side.complete = end_stream;
         side.passing.clear();
         side.passing.extend_from_slice(data);

@@ -2,7 +2,7 @@
 
 use crate::output::{Output, StreamId};
 use crate::vm::run::Run;
-use crate::world::streams::{Direction, Iteration};
+use crate::world::streams::{Direction, Iteration, StreamKind};
 
 /// What a filter answers to headers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,7 +103,7 @@ impl Run<'_> {
                 end_stream,
             }),
             Direction::Response => {
-                if stream.response_code.is_none() {
+                if stream.response_code.is_none() && stream.kind == StreamKind::Listener {
                     stream.response_code =
                         headers.get_str(":status").and_then(|it| it.parse().ok());
                 }

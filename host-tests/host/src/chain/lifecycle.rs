@@ -39,6 +39,7 @@ impl Run<'_> {
                 request: FilterSide::default(),
                 response: FilterSide::default(),
                 last_buffer: u32::MAX,
+                declared: Vec::new(),
             };
             if let Some(here) = available {
                 filter.instance = Some(here.instance);

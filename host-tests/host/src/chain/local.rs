@@ -80,7 +80,6 @@ impl Run<'_> {
         if stream.finished {
             return;
         }
-        stream.response.bytes = stream.response.bytes.saturating_add(body.len() as u64);
         stream.response.complete = true;
         stream.response.passing = body;
         self.pass_body(id, Direction::Response, 0, Body::Passing, true);

@@ -30,7 +30,7 @@ impl Run<'_> {
                 return;
             };
             let filter = filter.side_mut(direction);
-            if filter.iteration.stops_all() || filter.trailers_continued {
+            if filter.iteration.stops_all() {
                 return;
             }
             filter.end_stream = true;
@@ -63,7 +63,6 @@ impl Run<'_> {
             return false;
         };
         let side = filter.side_mut(direction);
-        side.trailers_continued = true;
         if status == TrailersStatus::Stop {
             side.iteration = Iteration::StopHeaders;
             return false;

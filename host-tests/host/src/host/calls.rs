@@ -80,6 +80,9 @@ pub(super) fn http_call(
         headers.set("content-length", body.len().to_string());
     }
     headers.set("x-envoy-internal", "true");
+    if timeout > 0 {
+        headers.set("x-envoy-expected-rq-timeout-ms", timeout.to_string());
+    }
     let root = call.context().root;
     let world = &mut *call.guest().world;
     let timeout_ns = u64::from(timeout.cast_unsigned()).saturating_mul(NS_PER_MS);

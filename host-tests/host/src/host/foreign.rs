@@ -68,6 +68,10 @@ pub(super) fn call(
             "uncompress" => uncompress(call, &arguments)?,
             "declare_property" => declare_property(call, &arguments),
             "set_envoy_filter_state" => set_filter_state(call, &arguments),
+            // Envoy has them; not modelled: as if the arguments were wrong.
+            "expr_create" | "expr_delete" | "expr_evaluate" | "sign" | "verify_signature" => {
+                Err(Status::BadArgument)
+            }
             _ => return Err(Stop::Status(Status::NotFound)),
         }
     };
@@ -135,10 +139,21 @@ fn declare_property(call: &mut Call<'_>, arguments: &[u8]) -> Answer {
     let fields = fields(arguments).ok_or(Status::BadArgument)?;
     let name = bytes_of(&fields, 1).to_vec();
     let read_only = number_of(&fields, 2) != 0;
-    let root = call.context().root;
+    let context = call.context();
     let guest = call.guest();
+    if let Some((id, index)) = context.stream {
+        // A stream's declarations are its own, and nothing reads them.
+        let Some(filter) = guest.world.streams.filter_mut(id, index) else {
+            return Err(Status::NotFound);
+        };
+        if filter.declared.contains(&name) {
+            return Err(Status::BadArgument);
+        }
+        filter.declared.push(name);
+        return Ok(None);
+    }
     let instance = guest.world.instances.at_mut(guest.instance);
-    let Some(root) = instance.root_mut(root) else {
+    let Some(root) = instance.root_mut(context.root) else {
         return Err(Status::NotFound);
     };
     if root.declared.iter().any(|(known, _)| *known == name) {

@@ -64,11 +64,12 @@ fn map_of<'a>(guest: &'a Guest, context: &Context, map: u32) -> Option<&'a Heade
             .root(context.root)?
             .response
             .as_deref()?;
-        return Some(if map == CALL_HEADERS {
-            &response.headers
+        return if map == CALL_HEADERS {
+            Some(&response.headers)
         } else {
-            &response.trailers
-        });
+            // An answer without trailers has no map of them.
+            Some(&response.trailers).filter(|trailers| !trailers.is_empty())
+        };
     }
     let (id, index) = context.stream?;
     let (stream, filter) = world.streams.filter(id, index)?;

@@ -58,6 +58,11 @@ pub(super) fn set(
     let Some((id, _)) = context.stream else {
         return answer(Status::NotFound);
     };
+    // An attempt has the state of the stream that it is an attempt of.
+    let id = match world.streams.get(id).map(|stream| stream.kind) {
+        Some(StreamKind::Attempt { of }) => of,
+        _ => id,
+    };
     let Some(stream) = world.streams.get_mut(id) else {
         return answer(Status::NotFound);
     };
@@ -177,6 +182,8 @@ fn read(guest: &Guest, context: &Context, path: &[u8], out: &mut Vec<u8>) -> Rea
             );
         }
         b"xds" if second == Some(b"node") => return node(&world.node, third, out),
+        // A group is a map, whether anything of it is known or not.
+        b"xds" if second.is_none() => return Err(Status::SerializationFailure),
         _ => {}
     }
     let (stream, filter) = here.ok_or(Status::NotFound)?;
@@ -189,6 +196,10 @@ fn read(guest: &Guest, context: &Context, path: &[u8], out: &mut Vec<u8>) -> Rea
             Group::ConnectionId => number(stream.attributes.connection_id, out),
             // There is none, and none is an empty message.
             Group::Metadata => Ok(()),
+            // There before a connection is, but not its state.
+            Group::UpstreamFilterState if stream.upstream.cx_pool_ready_duration_ns.is_none() => {
+                Err(Status::NotFound)
+            }
             _ => Err(Status::SerializationFailure),
         };
     };
@@ -207,6 +218,8 @@ fn read(guest: &Guest, context: &Context, path: &[u8], out: &mut Vec<u8>) -> Rea
         Group::Upstream if plain => upstream(world, stream, name, out),
         Group::Xds => xds(stream, name, plain, out),
         Group::FilterState if plain => filter_state(stream, name, out),
+        // A map without entries: no filter writes metadata here.
+        Group::Metadata if plain && name == b"filter_metadata" => whole(None, out),
         _ => Err(Status::NotFound),
     }
 }
@@ -223,6 +236,7 @@ enum Group {
     Response,
     Source,
     Upstream,
+    UpstreamFilterState,
     Xds,
 }
 
@@ -237,6 +251,7 @@ const fn group(first: &[u8]) -> Option<Group> {
         b"response" => Group::Response,
         b"source" => Group::Source,
         b"upstream" => Group::Upstream,
+        b"upstream_filter_state" => Group::UpstreamFilterState,
         b"xds" => Group::Xds,
         _ => return None,
     })
@@ -293,6 +308,8 @@ fn node(node: &Node, field: Option<&[u8]>, out: &mut Vec<u8>) -> Read {
         }
         Some(b"id") => text(&node.id, out),
         Some(b"cluster") => text(&node.cluster, out),
+        // There is none, and none is an empty message.
+        Some(b"locality") => Ok(()),
         Some(_) => Err(Status::NotFound),
     }
 }
@@ -437,7 +454,14 @@ fn upstream(world: &World, stream: &Stream, name: &[u8], out: &mut Vec<u8>) -> R
         b"address" | b"port" => address(&upstream.address, name, out),
         b"local_address" => known_text(&upstream.local_address, out),
         b"request_attempt_count" => number(upstream.attempt_count, out),
-        b"transport_failure_reason" => known_text(&upstream.transport_failure_reason, out),
+        // Known as soon as an endpoint is, and empty unless something went wrong.
+        b"transport_failure_reason" if !upstream.address.is_empty() => {
+            text(&upstream.transport_failure_reason, out)
+        }
+        b"cx_pool_ready_duration" => {
+            let duration = upstream.cx_pool_ready_duration_ns;
+            number(duration.ok_or(Status::NotFound)?, out)
+        }
         // A locality without a name is an empty message.
         b"locality" if !upstream.address.is_empty() => Ok(()),
         b"num_endpoints" => {
@@ -452,13 +476,17 @@ fn upstream(world: &World, stream: &Stream, name: &[u8], out: &mut Vec<u8>) -> R
 
 fn xds(stream: &Stream, name: &[u8], plain: bool, out: &mut Vec<u8>) -> Read {
     let attributes = &stream.attributes;
-    let routed = !attributes.cluster_name.is_empty();
+    // A route that answers itself has no cluster.
+    let routed = !attributes.cluster_name.is_empty() || !attributes.route_name.is_empty();
     match name {
         _ if !plain => Err(Status::NotFound),
         // There is none, and none is an empty message.
-        b"cluster_metadata" | b"route_metadata" | b"virtual_host_metadata" if routed => Ok(()),
+        b"cluster_metadata" if !attributes.cluster_name.is_empty() => Ok(()),
+        b"route_metadata" | b"virtual_host_metadata" if routed => Ok(()),
         b"listener_metadata" => Ok(()),
-        b"upstream_host_metadata" if !stream.upstream.address.is_empty() => {
+        b"upstream_host_metadata" | b"upstream_host_locality_metadata"
+            if !stream.upstream.address.is_empty() =>
+        {
             Err(Status::SerializationFailure)
         }
         b"cluster_name" => known_text(&attributes.cluster_name, out),

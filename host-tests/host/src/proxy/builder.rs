@@ -202,6 +202,13 @@ impl ProxyBuilder {
                 )));
             }
         }
+        // Clusters start before listeners, and services after both.
+        let mut order: Vec<usize> = (0..self.plugins.len()).collect();
+        order.sort_by_key(|index| match self.plugins.get(*index) {
+            Some((Position::Upstream(_), ..)) => 0,
+            Some((Position::Singleton, ..)) => 2,
+            _ => 1,
+        });
         let mut chains = Table::default();
         let listener = chains.push(Vec::new());
         let network = chains.push(Vec::new());
@@ -261,6 +268,7 @@ impl ProxyBuilder {
             observer: None,
             wants_host_calls: false,
             wants_callbacks: false,
+            wants_trials: false,
             start_logs: None,
             scratch: Vec::new(),
             note: String::new(),
@@ -268,25 +276,25 @@ impl ProxyBuilder {
         };
         world.set_observer(self.observer);
         let mut home = Home::new(world);
-        start(&mut Run::outside(&mut home))?;
+        start(&mut Run::outside(&mut home), &order)?;
         home.start_logs = None;
         Ok(Proxy { home })
     }
 }
 
-/// Starts the plugins in the order of the configuration: on the main thread as each is loaded, on
-/// the workers once all are.
-fn start(run: &mut Run<'_>) -> Result<(), StartError> {
+/// Starts the plugins in their order: on the main thread as each is loaded, on the workers once all
+/// are.
+fn start(run: &mut Run<'_>, order: &[usize]) -> Result<(), StartError> {
     let main = run.workers;
-    let count = run.plugins.len();
-    for plugin in 0..count {
+    for (position, plugin) in order.iter().copied().enumerate() {
         run.start_logs = Some(Vec::new());
-        run.check_plugin(plugin)
+        let earlier = order.get(..position).unwrap_or_default();
+        run.check_plugin(plugin, earlier)
             .and_then(|()| run.start_plugin(plugin, main))
             .map_err(|failure| explain(run, plugin, failure))?;
     }
     for worker in 0..main {
-        for plugin in 0..count {
+        for plugin in order.iter().copied() {
             if run.plugins.at(plugin).singleton {
                 continue;
             }

@@ -232,6 +232,38 @@ impl Proxy {
         Ok(())
     }
 
+    /// Tells which response headers went to the client in the end, after what the connection manager added and
+    /// removed: these are what filters read in the log.
+    ///
+    /// # Errors
+    ///
+    /// See [`InputError`].
+    pub fn sent_response_headers(
+        &mut self,
+        stream: StreamId,
+        headers: HeaderMap,
+    ) -> Result<(), InputError> {
+        self.open(stream)?.response.headers = headers;
+        Ok(())
+    }
+
+    /// Tells which route and which cluster were chosen, after request headers changed. Both empty: no route matched.
+    ///
+    /// # Errors
+    ///
+    /// See [`InputError`].
+    pub fn set_route(
+        &mut self,
+        stream: StreamId,
+        cluster: &str,
+        route: &str,
+    ) -> Result<(), InputError> {
+        let attributes = &mut self.open(stream)?.attributes;
+        cluster.clone_into(&mut attributes.cluster_name);
+        route.clone_into(&mut attributes.route_name);
+        Ok(())
+    }
+
     /// Tells that the route chose another cluster, after request headers changed.
     ///
     /// # Errors

@@ -57,17 +57,22 @@ impl Run<'_> {
         }
     }
 
-    /// Runs the base VM, when it is the first plugin of its VM key, and the canary.
-    pub(crate) fn check_plugin(&mut self, plugin: usize) -> Result<(), StartFailure> {
+    /// Runs the base VM, when it is the first plugin of its VM key, and the canary, unless an earlier
+    /// plugin's was the same.
+    pub(crate) fn check_plugin(
+        &mut self,
+        plugin: usize,
+        earlier: &[usize],
+    ) -> Result<(), StartFailure> {
         let key = self.vm_key(plugin);
         let main = self.workers;
-        let known = (0..plugin).any(|other| self.vm_key(other) == key);
+        let known = earlier.iter().any(|other| self.vm_key(*other) == key);
         if !known {
             let base = self.instantiate(plugin, usize::MAX, main, false)?;
             self.drop_instance(base);
         }
-        let same_canary = (0..plugin).any(|other| {
-            self.vm_key(other) == key && self.plugins.at(other).key == self.plugins.at(plugin).key
+        let same_canary = earlier.iter().any(|other| {
+            self.vm_key(*other) == key && self.plugins.at(*other).key == self.plugins.at(plugin).key
         });
         if !same_canary {
             let canary = self.instantiate(plugin, usize::MAX, main, false)?;
@@ -417,13 +422,15 @@ impl Run<'_> {
         world.cancel_all(instance);
     }
 
-    /// Ends all root contexts of a VM: done, then delete unless the guest asks for time.
+    /// Ends all root contexts of a VM, the last one first: done, then delete unless the guest asks for
+    /// time.
     pub(crate) fn shut_down(&mut self, instance: usize) {
         let ids: Vec<u32> = self
             .instances
             .at(instance)
             .roots
             .iter()
+            .rev()
             .filter(|root| root.shutdown == Shutdown::Alive)
             .map(|root| root.id)
             .collect();

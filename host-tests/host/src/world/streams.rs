@@ -95,7 +95,7 @@ pub(crate) struct Side {
     pub(crate) aborted: bool,
     /// Callbacks of filters that run right now.
     pub(crate) calling: u32,
-    /// Body bytes seen.
+    /// Body bytes: of a request those that came in, of a response those that left.
     pub(crate) bytes: u64,
 }
 
@@ -148,6 +148,8 @@ pub(crate) struct Filter {
     pub(crate) response: FilterSide,
     /// Buffer that was read last, which is what buffer 8 shows.
     pub(crate) last_buffer: u32,
+    /// Properties that the context declared.
+    pub(crate) declared: Vec<Vec<u8>>,
 }
 
 /// One direction of a filter.
@@ -155,7 +157,6 @@ pub(crate) struct Filter {
 pub(crate) struct FilterSide {
     pub(crate) iteration: Iteration,
     pub(crate) headers_continued: bool,
-    pub(crate) trailers_continued: bool,
     pub(crate) end_stream: bool,
     /// What the guest can reach.
     pub(crate) headers: bool,

@@ -216,9 +216,9 @@ fn fail_closed_refuses_for_good() {
 }
 
 #[test]
-fn fail_open_lets_traffic_pass_untouched() {
+fn fail_open_fails_the_request_that_trapped_and_lets_later_ones_pass_untouched() {
     let (mut proxy, watch) = trapper(FailurePolicy::FailOpen);
-    assert_eq!(send(&mut proxy, true), PASSED);
+    assert_eq!(send(&mut proxy, true), FAILED);
     assert_eq!(send(&mut proxy, false), PASSED);
     assert_eq!(watch.take(), numbers(&[1]));
 }

@@ -1,0 +1,320 @@
+//! What a comparison of all cases comes to, as figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use tidegate_host::Engine;
+
+use super::compare::Comparison;
+use super::line::Line;
+
+/// The callbacks of the specification that modules get in an HTTP filter, by the names that scripts use.
+pub const PHASES: [&str; 16] = [
+    "configure",
+    "context_create",
+    "delete",
+    "done",
+    "http_call_response",
+    "initialize",
+    "log",
+    "queue_ready",
+    "request_body",
+    "request_headers",
+    "request_trailers",
+    "response_body",
+    "response_headers",
+    "response_trailers",
+    "tick",
+    "vm_start",
+];
+
+/// Functions of the specification, without `proxy_`.
+///
+/// SOURCE: ABI 0.2.1.
+const SPECIFIED: usize = 46;
+
+/// Functions that the probe cannot import.
+///
+/// SOURCE: proxy-wasm-cpp-host declares these two with fewer parameters than WASI, so that Envoy refuses a module that
+/// imports them as WASI has them; the other two are called without a script.
+pub const NOT_CALLED: [&str; 4] = [
+    "emscripten_notify_memory_growth",
+    "path_link",
+    "path_symlink",
+    "pthread_equal",
+];
+
+/// What was called where.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// Host functions, by their names without `proxy_`.
+    pub functions: BTreeSet<String>,
+    /// Callbacks.
+    pub phases: BTreeSet<String>,
+}
+
+impl Coverage {
+    /// Notes what the lines of a log show.
+    pub fn add(&mut self, lines: &[Line]) {
+        for line in lines {
+            // `plugin context phase: [variable =] function arguments -> result`, or `plugin context phase(arguments)`
+            let mut words = line.text.splitn(3, ' ').skip(2);
+            let Some(rest) = words.next() else {
+                continue;
+            };
+            let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+            let Some((phase, rest)) = end.and_then(|end| rest.split_at_checked(end)) else {
+                continue;
+            };
+            if rest.starts_with('(') || rest.starts_with('#') {
+                self.phases.insert(phase.to_owned());
+            } else if let Some(call) = rest.strip_prefix(": ") {
+                let mut words = call.split(' ');
+                let first = words.next().unwrap_or_default();
+                let name = match (words.next(), words.next()) {
+                    (Some("="), Some(name)) => name,
+                    _ => first,
+                };
+                let name = if name == "exit" { "proc_exit" } else { name };
+                self.functions.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Returns the functions that the host has and that no case calls.
+    #[must_use]
+    pub fn missing_functions(&self, engine: &Engine) -> BTreeSet<String> {
+        functions(engine)
+            .filter(|name| !self.functions.contains(name) && !NOT_CALLED.contains(&name.as_str()))
+            .collect()
+    }
+
+    /// Returns the callbacks that no case has.
+    #[must_use]
+    pub fn missing_phases(&self) -> Vec<&'static str> {
+        let missing = PHASES.iter().filter(|phase| !self.phases.contains(**phase));
+        missing.copied().collect()
+    }
+
+    /// Returns how many functions of the specification are called.
+    #[must_use]
+    pub fn specified(&self) -> usize {
+        let called = SPECIFICATION
+            .iter()
+            .filter(|name| self.functions.contains(**name));
+        called.count()
+    }
+}
+
+/// The names of the host's functions, as scripts have them.
+fn functions(engine: &Engine) -> impl Iterator<Item = String> {
+    engine.host_functions().map(|name| {
+        let name = name.rsplit('.').next().unwrap_or(name);
+        name.strip_prefix("proxy_").unwrap_or(name).to_owned()
+    })
+}
+
+/// SOURCE: the host functions of ABI 0.2.1.
+const SPECIFICATION: [&str; SPECIFIED] = [
+    "done",
+    "set_effective_context",
+    "log",
+    "fd_write",
+    "get_log_level",
+    "get_current_time_nanoseconds",
+    "clock_time_get",
+    "set_tick_period_milliseconds",
+    "random_get",
+    "environ_sizes_get",
+    "environ_get",
+    "set_buffer_bytes",
+    "get_buffer_bytes",
+    "get_buffer_status",
+    "get_header_map_size",
+    "get_header_map_pairs",
+    "set_header_map_pairs",
+    "get_header_map_value",
+    "add_header_map_value",
+    "replace_header_map_value",
+    "remove_header_map_value",
+    "continue_stream",
+    "close_stream",
+    "get_status",
+    "send_local_response",
+    "http_call",
+    "grpc_call",
+    "grpc_stream",
+    "grpc_send",
+    "grpc_cancel",
+    "grpc_close",
+    "set_shared_data",
+    "get_shared_data",
+    "register_shared_queue",
+    "resolve_shared_queue",
+    "enqueue_shared_queue",
+    "dequeue_shared_queue",
+    "define_metric",
+    "record_metric",
+    "increment_metric",
+    "get_metric",
+    "get_property",
+    "set_property",
+    "call_foreign_function",
+    "args_sizes_get",
+    "args_get",
+];
+
+/// One claim with its figure, as `tidegate prove` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proof {
+    /// Names the claim.
+    pub id: String,
+    /// What the figure is.
+    pub what: String,
+    /// The figure.
+    pub figure: usize,
+    /// Its unit.
+    pub unit: &'static str,
+    /// What it must be.
+    pub target: String,
+    /// Whether it is.
+    pub holds: bool,
+    /// How many lines it is about.
+    pub cases: usize,
+}
+
+/// All claims.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proofs {
+    schema: u32,
+    area: &'static str,
+    /// What the runner was compared with.
+    pub against: String,
+    /// The claims.
+    pub proofs: Vec<Proof>,
+}
+
+impl Proofs {
+    /// Makes the claims of comparisons; `titles` says what each case is about.
+    #[must_use]
+    pub fn of(
+        against: String,
+        comparisons: &[Comparison],
+        titles: &BTreeMap<String, String>,
+        coverage: &Coverage,
+    ) -> Self {
+        let mut proofs: Vec<Proof> = comparisons
+            .iter()
+            .map(|compared| {
+                let figure = compared.unexplained().count() + compared.unused.len();
+                Proof {
+                    id: format!("fidelity.{}", compared.case),
+                    what: titles.get(&compared.case).cloned().unwrap_or_default(),
+                    figure,
+                    unit: "lines",
+                    target: "== 0".to_owned(),
+                    // A case without lines proves nothing.
+                    holds: figure == 0 && compared.lines > 0,
+                    cases: compared.lines,
+                }
+            })
+            .collect();
+        let lines = comparisons.iter().map(|compared| compared.lines).sum();
+        let explained = comparisons.iter().map(Comparison::explained).sum();
+        let total = |id: &str, what: &str, figure: usize, unit, target: String, holds| Proof {
+            id: format!("fidelity.{id}"),
+            what: what.to_owned(),
+            figure,
+            unit,
+            target,
+            holds,
+            cases: lines,
+        };
+        let (specified, phases) = (
+            coverage.specified(),
+            PHASES.len() - coverage.missing_phases().len(),
+        );
+        proofs.extend([
+            total(
+                "total.cases",
+                "cases compared",
+                comparisons.len(),
+                "cases",
+                ">= 40".to_owned(),
+                comparisons.len() >= 40,
+            ),
+            total(
+                "total.lines",
+                "lines compared",
+                lines,
+                "lines",
+                "> 0".to_owned(),
+                lines > 0,
+            ),
+            total(
+                "total.explained",
+                "lines that differ for a known reason",
+                explained,
+                "lines",
+                "<= 1000".to_owned(),
+                explained <= 1000,
+            ),
+            total(
+                "total.functions",
+                "host functions of the specification that a case calls",
+                specified,
+                "functions",
+                format!("== {SPECIFIED}"),
+                specified == SPECIFIED,
+            ),
+            total(
+                "total.phases",
+                "callbacks of an HTTP filter that a case has",
+                phases,
+                "callbacks",
+                format!("== {}", PHASES.len()),
+                phases == PHASES.len(),
+            ),
+        ]);
+        Self {
+            schema: 1,
+            area: "fidelity",
+            against,
+            proofs,
+        }
+    }
+
+    /// Whether every claim holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.proofs.iter().all(|proof| proof.holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fidelity::Thread;
+
+    #[test]
+    fn coverage_is_read_from_the_log() {
+        let mut coverage = Coverage::default();
+        let lines = [
+            "a 1 tick#2()",
+            "a 2 request_headers(3, 1)",
+            "a 2 request_headers: q = resolve_shared_queue \"\" \"q\" &u32 -> OK 1",
+            "a 2 request_headers: done -> NOT_FOUND",
+            "a 2 request_headers: exit 3 -> came back",
+            "[info] any text: at all",
+        ]
+        .map(|text| Line::new(Thread::Worker, text));
+        coverage.add(&lines);
+        let sorted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(coverage.phases, sorted(&["request_headers", "tick"]));
+        assert_eq!(
+            coverage.functions,
+            sorted(&["done", "proc_exit", "resolve_shared_queue"])
+        );
+        assert_eq!(coverage.specified(), 2);
+    }
+}
