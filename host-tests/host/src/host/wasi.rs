@@ -301,45 +301,6 @@ pub(super) const fn path_filestat_set_times(
     Ok(NOT_SUPPORTED)
 }
 
-/// Envoy writes a result also for what it does not support.
-pub(super) fn path_readlink(
-    call: &mut Call<'_>,
-    _: i32,
-    _: i32,
-    _: i32,
-    _: i32,
-    _: i32,
-    used: i32,
-) -> Errno {
-    call.write_u32(used, 0)?;
-    Ok(NOT_SUPPORTED)
-}
-
-pub(super) fn sock_accept(call: &mut Call<'_>, _: i32, _: i32, opened: i32) -> Errno {
-    call.write_u32(opened, 0)?;
-    Ok(NOT_SUPPORTED)
-}
-
-pub(super) fn sock_recv(
-    call: &mut Call<'_>,
-    _: i32,
-    _: i32,
-    _: i32,
-    _: i32,
-    size: i32,
-    flags: i32,
-) -> Errno {
-    call.write_u32(size, 0)?;
-    let (memory, _) = call.parts();
-    write(memory, flags, &0_u16.to_le_bytes())?;
-    Ok(NOT_SUPPORTED)
-}
-
-pub(super) fn sock_send(call: &mut Call<'_>, _: i32, _: i32, _: i32, _: i32, size: i32) -> Errno {
-    call.write_u32(size, 0)?;
-    Ok(NOT_SUPPORTED)
-}
-
 pub(super) const fn sched_yield(_: &mut Call<'_>) -> Errno {
     Ok(SUCCESS)
 }
