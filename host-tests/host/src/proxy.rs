@@ -10,6 +10,8 @@ mod lookup;
 pub use builder::ProxyBuilder;
 pub use error::{InputError, OwnedLogLine, StartError};
 
+use std::collections::BTreeMap;
+
 use crate::engine::Engine;
 use crate::observer::Observer;
 use crate::output::{Output, PendingCall, StreamId};
@@ -153,6 +155,25 @@ impl Proxy {
         self.metrics()
             .find(|(known, ..)| *known == name)
             .map(|(_, _, value)| value)
+    }
+
+    /// Counters of the proxy itself, under Envoy's names: how VMs were replaced after traps.
+    #[must_use]
+    pub fn stats(&self) -> BTreeMap<String, u64> {
+        let mut stats = BTreeMap::new();
+        for plugin in self.home.plugins.iter() {
+            let reloads = plugin.reloads;
+            for (event, count) in [
+                ("backoff", reloads.backoff),
+                ("failure", reloads.failure),
+                ("success", reloads.success),
+            ] {
+                let name = format!("wasm.{}.vm_reload_{event}", plugin.config.name);
+                let sum: &mut u64 = stats.entry(name).or_default();
+                *sum = sum.saturating_add(count);
+            }
+        }
+        stats
     }
 
     /// Shared data of a VM ID, by key.

@@ -89,6 +89,15 @@ pub(crate) struct Plugin {
     /// Per thread: workers in order, then the main thread.
     pub(crate) threads: Vec<Option<PluginThread>>,
     pub(crate) cost: Cost,
+    pub(crate) reloads: Reloads,
+}
+
+/// How a plugin's VMs were replaced, or not, on all threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reloads {
+    pub(crate) backoff: u64,
+    pub(crate) failure: u64,
+    pub(crate) success: u64,
 }
 
 /// A plugin on one thread.

@@ -17,7 +17,7 @@ use crate::table::Table;
 use crate::vm::lifecycle::StartFailure;
 use crate::vm::run::Run;
 use crate::world::cost::Cost;
-use crate::world::{Cluster, Home, Plugin, World};
+use crate::world::{Cluster, Home, Plugin, Reloads, World};
 
 /// 2023-11-14T22:13:20Z: a round number that is not mistaken for a small one.
 const START_NS: u64 = 1_700_000_000_000_000_000;
@@ -227,6 +227,7 @@ impl ProxyBuilder {
                 key,
                 threads: vec![None; threads],
                 cost: Cost::default(),
+                reloads: Reloads::default(),
             });
             match position {
                 Position::Listener => chains.at_mut(listener).push(index),

@@ -8,7 +8,7 @@ use crate::config::FailurePolicy;
 use crate::observer::VmEvent;
 use crate::vm::instance::Context;
 use crate::vm::run::Run;
-use crate::world::PluginThread;
+use crate::world::{PluginThread, Reloads};
 
 /// SOURCE: Envoy's default `reload_config.backoff.base_interval`.
 const RELOAD_BACKOFF: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ impl Run<'_> {
             stream: None,
         };
         if self.now_ns.saturating_sub(here.loaded_ns) < self.draw_backoff_ns(plugin) {
+            self.count_reload(plugin, |reloads| &mut reloads.backoff);
             self.vm_event(here.instance, context, |place| VmEvent::ReloadPutOff {
                 place,
             });
@@ -42,6 +43,7 @@ impl Run<'_> {
                 if let Some(place) = self.plugins.at_mut(plugin).threads.get_mut(thread as usize) {
                     *place = Some(fresh);
                 }
+                self.count_reload(plugin, |reloads| &mut reloads.success);
                 self.vm_event(fresh.instance, context, |place| VmEvent::Reloaded { place });
                 Some(fresh)
             }
@@ -52,6 +54,7 @@ impl Run<'_> {
                 {
                     place.loaded_ns = now_ns;
                 }
+                self.count_reload(plugin, |reloads| &mut reloads.failure);
                 let message = failure.message();
                 self.observe(here.instance, context, |observer, place| {
                     observer.vm(VmEvent::ReloadFailed {
@@ -62,6 +65,11 @@ impl Run<'_> {
                 None
             }
         }
+    }
+
+    fn count_reload(&mut self, plugin: usize, which: impl FnOnce(&mut Reloads) -> &mut u64) {
+        let count = which(&mut self.plugins.at_mut(plugin).reloads);
+        *count = count.saturating_add(1);
     }
 
     /// How long a plugin's VM has to be old before it is replaced: the base and up to half of it.

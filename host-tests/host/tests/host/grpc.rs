@@ -403,6 +403,23 @@ fn answer_of_trailers_alone_has_empty_initial_metadata() {
 }
 
 #[test]
+fn messages_to_an_upstream_that_closed_go_nowhere() {
+    let (mut proxy, watch) = start(&steps(&[
+        &stream_to(r#"@"up""#),
+        &send(6, "late", false),
+        "(call $say (call $grpc_close (i32.const 6)))",
+    ]));
+    support::exchange(&mut proxy);
+    let id = only(&proxy);
+    proxy.grpc_event(id, close(0, "")).unwrap();
+    watch.take();
+    support::exchange(&mut proxy);
+    assert_eq!(proxy.poll_grpc(id), None);
+    support::exchange(&mut proxy);
+    assert_eq!(watch.take(), numbers(&[0, 0]));
+}
+
+#[test]
 fn cancelled_calls_and_streams_hear_nothing_more() {
     let cancel = |id: u32| {
         format!(

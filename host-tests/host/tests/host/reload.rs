@@ -24,6 +24,7 @@ const GUEST: &str = r#"
 
 fn policy(failure_policy: FailurePolicy, reload_backoff: Option<Duration>) -> PluginConfig {
     PluginConfig {
+        name: "guest".to_owned(),
         failure_policy,
         reload_backoff,
         ..PluginConfig::default()
@@ -94,6 +95,7 @@ fn vm_that_lived_longer_than_the_back_off_is_replaced_at_once() {
         assert!(send(&mut proxy, "x-a", "1"));
     }
     assert_eq!(proxy.vms()[1].reloads, 3);
+    assert_eq!(proxy.stats()["wasm.guest.vm_reload_success"], 3);
 }
 
 #[test]
@@ -121,6 +123,16 @@ fn reload_that_fails_is_tried_again_after_the_back_off() {
             "{reason}"
         );
         assert_ne!(proxy.vms()[1].state, VmState::Running);
+        let stats: Vec<(String, u64)> = proxy.stats().into_iter().collect();
+        let named = |event: &str, count| (format!("wasm.guest.vm_reload_{event}"), count);
+        assert_eq!(
+            stats,
+            [
+                named("backoff", 1),
+                named("failure", 2),
+                named("success", 0)
+            ]
+        );
     }
 }
 

@@ -201,6 +201,20 @@ async fn reload_waits_for_the_back_off_that_is_set() -> Result<()> {
     .await?;
     let reloaded = "wasm.guest.vm_reload_success";
     assert_eq!(real.envoy.stat_reaches(reloaded, 1).await?, 1);
+    // The runner counts under the same names.
+    let config = PluginConfig {
+        name: "guest".to_owned(),
+        ..PluginConfig::default()
+    };
+    let runner = Runner::start(&module, config, |builder, module, config| {
+        builder.filter(module, config)
+    })?;
+    let known = real.envoy.stats().await?;
+    let counted = runner.proxy.stats();
+    assert_eq!(counted.len(), 3);
+    for name in counted.keys() {
+        assert!(known.contains_key(name), "Envoy has no counter `{name}`");
+    }
     real.stop().await?;
     Ok(())
 }
