@@ -120,7 +120,7 @@ fn an_unknown_plugin_is_answered_with_the_known_ones() {
     let ran = tidegate(&["build", "no-such-plugin"]).ends(ExitCode::Usage);
     assert!(
         ran.stderr.contains("`no-such-plugin`")
-            && ran.stderr.contains("sticky-session, no-op, sdk"),
+            && ran.stderr.contains("sticky-session, no-op, probe, sdk"),
         "{ran:?}"
     );
 }

@@ -58,8 +58,9 @@ impl Coverage {
     pub fn add(&mut self, lines: &[Line]) {
         for line in lines {
             // `plugin context phase: [variable =] function arguments -> result`, or `plugin context phase(arguments)`
-            let mut words = line.text.splitn(3, ' ').skip(2);
-            let Some(rest) = words.next() else {
+            let mut words = line.text.splitn(3, ' ').skip(1);
+            let context = words.next().unwrap_or_default();
+            let Some(rest) = words.next().filter(|_| context.parse::<u32>().is_ok()) else {
                 continue;
             };
             let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
