@@ -199,11 +199,11 @@ host_functions! {
         PathCreateDirectory "path_create_directory" (fd: i32, path: i32, size: i32) wasi::three_no_files;
         PathFilestatGet "path_filestat_get" (fd: i32, flags: i32, path: i32, size: i32, stat: i32) wasi::five_no_files;
         PathFilestatSetTimes "path_filestat_set_times" (fd: i32, lookup: i32, path: i32, size: i32, access: i64, modification: i64, flags: i32) wasi::path_filestat_set_times;
-        PathLink "path_link" (from: i32, lookup: i32, path: i32, size: i32, to: i32, new_path: i32, new_size: i32) wasi::seven_no_files;
+        PathLink "path_link" (from: i32, lookup: i32, path: i32, size: i32, to: i32, new_path: i32) wasi::six_no_files;
         PathReadlink "path_readlink" (fd: i32, path: i32, size: i32, buffer: i32, buffer_size: i32, used: i32) wasi::path_readlink;
         PathRemoveDirectory "path_remove_directory" (fd: i32, path: i32, size: i32) wasi::three_no_files;
         PathRename "path_rename" (from: i32, path: i32, size: i32, to: i32, new_path: i32, new_size: i32) wasi::six_no_files;
-        PathSymlink "path_symlink" (path: i32, size: i32, fd: i32, new_path: i32, new_size: i32) wasi::five_no_files;
+        PathSymlink "path_symlink" (path: i32, size: i32, fd: i32, new_path: i32) wasi::four_no_files;
         PathUnlinkFile "path_unlink_file" (fd: i32, path: i32, size: i32) wasi::three_no_files;
         SockAccept "sock_accept" (fd: i32, flags: i32, opened: i32) wasi::sock_accept;
         SockRecv "sock_recv" (fd: i32, vectors: i32, count: i32, flags: i32, size: i32, out_flags: i32) wasi::sock_recv;

@@ -33,16 +33,8 @@ pub const PHASES: [&str; 16] = [
 /// SOURCE: ABI 0.2.1.
 const SPECIFIED: usize = 46;
 
-/// Functions that the probe cannot import.
-///
-/// SOURCE: proxy-wasm-cpp-host declares these two with fewer parameters than WASI, so that Envoy refuses a module that
-/// imports them as WASI has them; the other two are called without a script.
-pub const NOT_CALLED: [&str; 4] = [
-    "emscripten_notify_memory_growth",
-    "path_link",
-    "path_symlink",
-    "pthread_equal",
-];
+/// Functions of the tool chains, which no script can call with an answer.
+pub const NOT_CALLED: [&str; 2] = ["emscripten_notify_memory_growth", "pthread_equal"];
 
 /// What was called where.
 #[derive(Clone, Debug, Default)]
