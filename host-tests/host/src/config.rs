@@ -19,7 +19,7 @@ pub enum FailurePolicy {
     /// 503 for the request that trapped and for every later one on that thread.
     #[default]
     FailClosed,
-    /// Traffic passes the plugin untouched.
+    /// 503 for the request that trapped; later traffic passes the plugin untouched.
     FailOpen,
     /// 503 for the request that trapped; the next one gets a fresh VM, unless the last one is younger
     /// than the back-off.

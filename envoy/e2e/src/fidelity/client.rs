@@ -86,6 +86,18 @@ impl Client {
         }
     }
 
+    /// Waits until the body has this in it.
+    pub(super) async fn read(&self, text: &[u8]) -> Result<()> {
+        wait::until("the client has read it", async || {
+            let body = self.received().body;
+            Ok(body
+                .windows(text.len())
+                .any(|part| part == text)
+                .then_some(()))
+        })
+        .await
+    }
+
     /// Waits until the answer, or the connection, is at its end.
     pub(super) async fn receive(&self) -> Result<()> {
         wait::until("the client has the whole answer", async || {

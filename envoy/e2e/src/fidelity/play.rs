@@ -131,6 +131,7 @@ impl Stage<'_> {
             Step::Close(Peer::Client) => self.client()?.leave(false),
             Step::Reset(Peer::Upstream) => self.cut(true).await,
             Step::Close(Peer::Upstream) => self.cut(false).await,
+            Step::Read(text) => self.client()?.read(text.bytes()).await,
             Step::Receive => self.client()?.receive().await,
         }
     }

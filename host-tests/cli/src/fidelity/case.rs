@@ -235,6 +235,8 @@ pub enum Step {
     Reset(Peer),
     /// A peer closes its connection.
     Close(Peer),
+    /// The client waits until it has read this as a part of the body.
+    Read(Text),
     /// The client waits for the end of the answer, or of its connection.
     Receive,
 }

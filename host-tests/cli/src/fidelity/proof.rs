@@ -33,16 +33,8 @@ pub const PHASES: [&str; 16] = [
 /// SOURCE: ABI 0.2.1.
 const SPECIFIED: usize = 46;
 
-/// Functions that the probe cannot import.
-///
-/// SOURCE: proxy-wasm-cpp-host declares these two with fewer parameters than WASI, so that Envoy refuses a module that
-/// imports them as WASI has them; the other two are called without a script.
-pub const NOT_CALLED: [&str; 4] = [
-    "emscripten_notify_memory_growth",
-    "path_link",
-    "path_symlink",
-    "pthread_equal",
-];
+/// Functions of the tool chains, which no script can call with an answer.
+pub const NOT_CALLED: [&str; 2] = ["emscripten_notify_memory_growth", "pthread_equal"];
 
 /// What was called where.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +50,9 @@ impl Coverage {
     pub fn add(&mut self, lines: &[Line]) {
         for line in lines {
             // `plugin context phase: [variable =] function arguments -> result`, or `plugin context phase(arguments)`
-            let mut words = line.text.splitn(3, ' ').skip(2);
-            let Some(rest) = words.next() else {
+            let mut words = line.text.splitn(3, ' ').skip(1);
+            let context = words.next().unwrap_or_default();
+            let Some(rest) = words.next().filter(|_| context.parse::<u32>().is_ok()) else {
                 continue;
             };
             let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');

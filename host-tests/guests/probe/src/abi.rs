@@ -172,6 +172,8 @@ host! {
         path_filestat_set_times "" (
             fd: i32, lookup: i32, path: i32, size: i32, access: i64, modification: i64, flags: i32
         );
+        path_link "" (from: i32, lookup: i32, path: i32, size: i32, to: i32, new_path: i32);
+        path_symlink "" (path: i32, size: i32, fd: i32, new_path: i32);
         path_readlink "" (fd: i32, path: i32, size: i32, buffer: i32, buffer_size: i32, used: i32);
         path_remove_directory "" (fd: i32, path: i32, size: i32);
         path_rename "" (from: i32, path: i32, size: i32, to: i32, new_path: i32, new_size: i32);

@@ -108,7 +108,8 @@ fn call_is_answered_on_the_root_context_with_maps_and_body() {
         watch.take(),
         [
             number(4),
-            number(2),
+            // With the time that the upstream took.
+            number(3),
             number(4),
             number(1),
             number(0),

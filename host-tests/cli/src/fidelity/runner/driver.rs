@@ -74,6 +74,13 @@ impl<'c> Driver<'c> {
                 }
             }
             Step::Reset(Peer::Upstream) | Step::Close(Peer::Upstream) => self.upstream_gone()?,
+            Step::Read(text) => {
+                let text = text.bytes();
+                return self.wait("the client has read it", |driver| {
+                    let received = driver.now.as_ref().map(|exchange| &exchange.at_client.body);
+                    received.is_some_and(|body| body.windows(text.len()).any(|part| part == text))
+                });
+            }
             Step::Receive => {
                 return self.wait("the end of the answer", |driver| {
                     driver.now.as_ref().is_none_or(|exchange| exchange.over)
