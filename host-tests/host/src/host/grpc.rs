@@ -136,7 +136,7 @@ fn begin(
         Target::Direct(_) => None,
         Target::Cluster(name) => match endpoints(name) {
             // A name that is no message and no cluster: nothing begins, and no id is used up.
-            None if fields(upstream).is_none() => return answer(Status::ParseFailure),
+            None if service_of(upstream).is_none() => return answer(Status::ParseFailure),
             None => Some(NO_CLUSTER.to_owned()),
             Some(0) => Some(NO_ENDPOINT.message()),
             Some(_) => None,
@@ -181,13 +181,27 @@ fn begin(
     answer(Status::InternalFailure)
 }
 
+/// Fields of a `GrpcService`: the two kinds of target.
+const ENVOY_GRPC: u64 = 1;
+const GOOGLE_GRPC: u64 = 2;
+
+/// The fields of a serialised service; `None` if it, or the message of its target, is malformed.
+fn service_of(upstream: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
+    let outer = fields(upstream)?;
+    let is_whole = |(number, field): &(u64, Field<'_>)| match field {
+        Field::Bytes(inner) if matches!(*number, ENVOY_GRPC | GOOGLE_GRPC) => {
+            fields(inner).is_some()
+        }
+        _ => true,
+    };
+    outer.iter().all(is_whole).then_some(outer)
+}
+
 /// Reads where a call goes: a serialised `envoy.config.core.v3.GrpcService`, else the name of a cluster.
 fn target_of(upstream: &[u8]) -> Result<Target, Stop> {
-    const ENVOY_GRPC: u64 = 1;
-    const GOOGLE_GRPC: u64 = 2;
     const NAME: u64 = 1;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let Some(outer) = fields(upstream) else {
+    let Some(outer) = service_of(upstream) else {
         return Ok(Target::Cluster(text(upstream)));
     };
     let has = |wanted: u64| {

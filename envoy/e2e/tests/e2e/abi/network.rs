@@ -1,7 +1,9 @@
 //! Connections through a network filter.
 
-use anyhow::Result;
-use tidegate_host::{ClosedBy, ConnectionId, PluginConfig, StreamAttributes};
+use anyhow::{Context, Result};
+use tidegate_host::{
+    ClosedBy, ConnectionId, ConnectionOutput, FailurePolicy, PluginConfig, StreamAttributes,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -173,5 +175,94 @@ async fn guest_closes_the_connection_in_both() -> Result<()> {
     assert_eq!(rest, b"");
     assert!(!wire.runner.proxy.is_connected(wire.connection));
     assert_eq!(wire.real.stop().await?, [""; 0]);
+    Ok(())
+}
+
+/// Traps on a `t`.
+const TRAPPING: &str = r#"
+  (func (export "proxy_on_downstream_data") (param i32 i32 i32) (result i32)
+    (drop (call $get_buffer (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 20)))
+    (if (i32.eq (i32.load8_u (i32.load (i32.const 16))) (i32.const 0x74)) (then (unreachable)))
+    (i32.const 0))
+"#;
+
+/// Sends bytes over a new connection and returns what the server read until the connection's end, which the client
+/// brings about where Envoy does not.
+async fn through(
+    edge: std::net::SocketAddr,
+    upstream: &TcpListener,
+    sent: &[u8],
+) -> Result<(Vec<u8>, bool)> {
+    let mut client = TcpStream::connect(edge).await?;
+    client.write_all(sent).await?;
+    let (mut server, _) = upstream.accept().await?;
+    let mut first = [0; 16];
+    let size = server.read(&mut first).await?;
+    let passed = first.get(..size).unwrap_or_default().to_vec();
+    let cut = size == 0 && client.read(&mut first).await.unwrap_or(0) == 0;
+    Ok((passed, cut))
+}
+
+#[tokio::test]
+async fn trap_cuts_its_own_connection_and_the_policy_decides_about_the_next() -> Result<()> {
+    let module = guest::guest(TRAPPING)?;
+    let file = File::new(&module)?;
+    for (name, policy, next_passes) in [
+        ("FAIL_OPEN", FailurePolicy::FailOpen, true),
+        ("FAIL_CLOSED", FailurePolicy::FailClosed, false),
+    ] {
+        let upstream = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let mut plugin = file.plugin();
+        plugin
+            .as_object_mut()
+            .context("a plugin is an object")?
+            .insert("failure_policy".to_owned(), name.into());
+        let cluster = guest::cluster("up", Some(upstream.local_addr()?));
+        let real = Real::start(guest::connections(&plugin, &cluster)?).await?;
+        let edge = real.envoy.listener("edge")?;
+        let config = PluginConfig {
+            failure_policy: policy,
+            ..PluginConfig::default()
+        };
+        let mut runner = Runner::start(&module, config, |builder, module, config| {
+            builder.network_filter(module, config)
+        })?;
+        let mut in_runner = |data: &[u8]| -> Result<(Vec<u8>, bool)> {
+            let proxy = &mut runner.proxy;
+            let connection = proxy.open_connection(0, StreamAttributes::default())?;
+            if proxy.is_connected(connection) {
+                proxy.downstream_data(connection, data, false)?;
+            }
+            let mut passed = Vec::new();
+            while let Some(output) = proxy.poll_connection(connection) {
+                if let ConnectionOutput::ToUpstream { data, .. } = output {
+                    passed.extend(data);
+                }
+            }
+            Ok((passed, !proxy.is_connected(connection)))
+        };
+        assert_eq!(in_runner(b"ok")?, (b"ok".to_vec(), false));
+        assert_eq!(
+            through(edge, &upstream, b"ok").await?,
+            (b"ok".to_vec(), false)
+        );
+        let trapped = through(edge, &upstream, b"t").await?;
+        assert_eq!(
+            in_runner(b"t")?,
+            trapped,
+            "{name}: the connection that trapped"
+        );
+        assert!(trapped.1, "{name}: {trapped:?}");
+        let next = in_runner(b"t")?;
+        assert_eq!(!next.1, next_passes, "{name}");
+        if next_passes {
+            assert_eq!(through(edge, &upstream, b"t").await?, next, "{name}");
+        } else {
+            // Envoy does not even open a connection to the upstream.
+            let mut client = TcpStream::connect(edge).await?;
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0, "{name}");
+        }
+        real.stop().await?;
+    }
     Ok(())
 }
