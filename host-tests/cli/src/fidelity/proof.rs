@@ -33,8 +33,16 @@ pub const PHASES: [&str; 16] = [
 /// SOURCE: ABI 0.2.1.
 const SPECIFIED: usize = 46;
 
-/// Functions of the tool chains, which no script can call with an answer.
-pub const NOT_CALLED: [&str; 2] = ["emscripten_notify_memory_growth", "pthread_equal"];
+/// Functions that no script calls: those that only ABI 0.1.0 has, which the probe is not of, and those of the tool chains,
+/// which have no status to show.
+pub const NOT_CALLED: [&str; 6] = [
+    "clear_route_cache",
+    "continue_request",
+    "continue_response",
+    "emscripten_notify_memory_growth",
+    "get_configuration",
+    "pthread_equal",
+];
 
 /// What was called where.
 #[derive(Clone, Debug, Default)]

@@ -30,7 +30,11 @@ impl Run<'_> {
             // The router answers downstream; the attempt's own filters do not see it.
             stream.request.aborted = true;
             stream.response.aborted = true;
-            self.reply_directly(id, reply);
+            if stream.response.emitted {
+                self.reset_stream(id);
+            } else {
+                self.reply_directly(id, reply);
+            }
         } else if !stream.response.started {
             if in_request {
                 // The first answer wins; the details are the last one's.
