@@ -3,6 +3,7 @@
 pub mod application;
 pub mod browsers;
 pub mod census;
+pub mod counts;
 pub mod files;
 pub mod har_census;
 pub mod page;

@@ -169,6 +169,16 @@ impl World {
         }
     }
 
+    /// The name of the plugin of a root context, and the thread that its VM is on.
+    pub(crate) fn caller(&self, instance: usize, root: u32) -> (String, Thread) {
+        let instance = self.instances.at(instance);
+        let plugin = instance
+            .root(root)
+            .and_then(|root| self.plugins.get(root.plugin));
+        let name = plugin.map(|plugin| plugin.config.name.clone());
+        (name.unwrap_or_default(), self.thread(instance.thread))
+    }
+
     fn salt(&mut self) -> u64 {
         if self.shuffle { self.rng.next_u64() } else { 0 }
     }

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tidegate_e2e::bootstrap::{Bootstrap, STICKY_SESSION};
 use tidegate_e2e::envoy::{Envoy, Scenario};
 use tidegate_e2e::fetch::ENVOY_VERSION;
-use tidegate_e2e::recordings::census::Census;
-use tidegate_e2e::recordings::har_census::HarCensus;
+use tidegate_e2e::recordings::census;
+use tidegate_e2e::recordings::har_census;
 use tidegate_e2e::recordings::{application, browsers, files, page, plan, run};
 use tidegate_e2e::upstream::{Upstream, addresses};
 use tidegate_e2e::{paths, sticky, wait};
@@ -67,7 +67,7 @@ async fn main() -> Result<()> {
             .await
             .context("the run with sticky-session")?;
     }
-    let (plain, sticky) = (Census::of(&plain_folder)?, Census::of(&sticky_folder)?);
+    let (plain, sticky) = (census::of(&plain_folder)?, census::of(&sticky_folder)?);
     let provenance = include_str!("../recordings/provenance.md.in")
         .replace("{envoy}", ENVOY_VERSION)
         .replace("{plain_seed}", &PLAIN.seed.to_string())
@@ -159,7 +159,7 @@ async fn browser(folder: &Path) -> Result<()> {
         envoy.folder().join("access.log"),
         folder.join("access-log.jsonl"),
     )?;
-    let census = HarCensus::of(folder)?;
+    let census = har_census::of(folder)?;
     let provenance = include_str!("../recordings/browser.md.in")
         .replace("{browser}", &recorded.browser)
         .replace("{envoy}", ENVOY_VERSION)
@@ -180,7 +180,7 @@ async fn keep(mut envoy: Envoy, sent: run::Sent, folder: &Path) -> Result<()> {
         fs::write(folder.join(format!("{filter}.json")), joined)?;
     }
     fs::write(folder.join("access-log.jsonl"), access_log)?;
-    let census = Census::of(folder)?;
+    let census = census::of(folder)?;
     ensure!(
         census.count("exchanges") as u64 == sent.exchanges,
         "sent {sent:?}, recorded {census:?}"

@@ -5,81 +5,54 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use serde_json::Value;
 
+use super::counts::Counts;
 use super::files;
 
-/// What one run's files hold. Exchanges are counted three times, and the counts have to agree.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Census {
-    counts: BTreeMap<&'static str, usize>,
+/// Counts what the files of one run hold. Exchanges are counted three times, and the counts have to agree.
+///
+/// # Errors
+/// A file is missing or malformed, or the files do not hold the same exchanges.
+pub fn of(folder: &Path) -> Result<Counts> {
+    let mut census = Counts::default();
+    let log = files::values(&folder.join("access-log.jsonl"))?;
+    let buffered = files::values(&folder.join("tap-buffered.json"))?;
+    let streamed = files::values(&folder.join("tap-streamed.json"))?;
+    let traces: BTreeSet<&str> = streamed
+        .iter()
+        .filter_map(|value| value["http_streamed_trace_segment"]["trace_id"].as_str())
+        .collect();
+    ensure!(
+        log.len() == buffered.len(),
+        "{} log lines, {} buffered traces",
+        log.len(),
+        buffered.len()
+    );
+    ensure!(
+        log.len() == traces.len(),
+        "{} log lines, {} streamed traces",
+        log.len(),
+        traces.len()
+    );
+    census.add("exchanges", log.len());
+    census.add("streamed segments", streamed.len());
+    census.read_log(&log);
+    for value in &buffered {
+        census.read_trace(
+            value
+                .get("http_buffered_trace")
+                .context("not a buffered trace")?,
+        )?;
+    }
+    Ok(census)
 }
 
-impl Census {
-    /// Counts the files of a folder.
-    ///
-    /// # Errors
-    /// A file is missing or malformed, or the files do not hold the same exchanges.
-    pub fn of(folder: &Path) -> Result<Self> {
-        let mut census = Self::default();
-        let log = files::values(&folder.join("access-log.jsonl"))?;
-        let buffered = files::values(&folder.join("tap-buffered.json"))?;
-        let streamed = files::values(&folder.join("tap-streamed.json"))?;
-        let traces: BTreeSet<&str> = streamed
-            .iter()
-            .filter_map(|value| value["http_streamed_trace_segment"]["trace_id"].as_str())
-            .collect();
-        ensure!(
-            log.len() == buffered.len(),
-            "{} log lines, {} buffered traces",
-            log.len(),
-            buffered.len()
-        );
-        ensure!(
-            log.len() == traces.len(),
-            "{} log lines, {} streamed traces",
-            log.len(),
-            traces.len()
-        );
-        census.counts.insert("exchanges", log.len());
-        census.counts.insert("streamed segments", streamed.len());
-        census.read_log(&log);
-        for value in &buffered {
-            census.read_trace(
-                value
-                    .get("http_buffered_trace")
-                    .context("not a buffered trace")?,
-            )?;
-        }
-        Ok(census)
-    }
-
-    /// Returns a count; 0 for what does not occur.
-    #[must_use]
-    pub fn count(&self, what: &str) -> usize {
-        self.counts.get(what).copied().unwrap_or_default()
-    }
-
-    /// Returns the counts as the rows of a Markdown table.
-    #[must_use]
-    pub fn rows(&self) -> String {
-        let mut rows = String::new();
-        for (what, count) in &self.counts {
-            // Writing to a string does not fail.
-            let _ = writeln!(rows, "| {what} | {count} |");
-        }
-        rows
-    }
-
-    fn add(&mut self, what: &'static str, count: usize) {
-        *self.counts.entry(what).or_default() += count;
-    }
-
+impl Counts {
     fn read_log(&mut self, log: &[Value]) {
         let mut per_connection = BTreeMap::<u64, usize>::new();
         let mut addresses = BTreeSet::new();
@@ -103,12 +76,12 @@ impl Census {
                 .unwrap_or_default();
             self.add("exchanges with a retry", usize::from(attempts > 1));
         }
-        self.counts.insert("connections", per_connection.len());
-        self.counts.insert(
+        self.add("connections", per_connection.len());
+        self.add(
             "connections kept alive",
             per_connection.values().filter(|count| **count > 1).count(),
         );
-        self.counts.insert("client addresses", addresses.len());
+        self.add("client addresses", addresses.len());
     }
 
     fn read_trace(&mut self, trace: &Value) -> Result<()> {

@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::Result;
 use tidegate_e2e::paths;
-use tidegate_e2e::recordings::census::Census;
-use tidegate_e2e::recordings::har_census::HarCensus;
+use tidegate_e2e::recordings::census;
+use tidegate_e2e::recordings::har_census;
 use tidegate_e2e::recordings::{files, plan};
 
 #[test]
@@ -13,7 +13,7 @@ fn the_recordings_hold_what_their_provenance_says() -> Result<()> {
     let page = fs::read_to_string(paths::recordings().join("PROVENANCE.md"))?;
     let mut exchanges = 0;
     for run in ["round-robin", "sticky-session"] {
-        let census = Census::of(&paths::recordings().join(run))?;
+        let census = census::of(&paths::recordings().join(run))?;
         assert!(
             page.contains(&census.rows()),
             "{run} holds:\n{}",
@@ -38,7 +38,7 @@ fn the_recordings_hold_what_their_provenance_says() -> Result<()> {
             assert!(census.count(what) > 0, "{run} has no {what}");
         }
     }
-    let plain = Census::of(&paths::recordings().join("round-robin"))?;
+    let plain = census::of(&paths::recordings().join("round-robin"))?;
     assert!(plain.count("exchanges") >= 500 && exchanges >= 500);
     assert!(plain.count("sessions with cookies of the application's own") >= 20);
     assert!(plain.count("WebSockets") >= 10);
@@ -50,7 +50,7 @@ fn the_recordings_hold_what_their_provenance_says() -> Result<()> {
 fn the_recordings_of_the_browser_hold_what_their_provenance_says() -> Result<()> {
     let folder = paths::recordings().join("browser");
     let page = fs::read_to_string(folder.join("PROVENANCE.md"))?;
-    let census = HarCensus::of(&folder)?;
+    let census = har_census::of(&folder)?;
     assert!(page.contains(&census.rows()), "{}", census.rows());
     for what in [
         "WebSocket binary messages",

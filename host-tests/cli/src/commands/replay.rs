@@ -81,7 +81,7 @@ pub struct Arguments {
 enum OnTrap {
     /// 503 from then on, as Envoy's `FAIL_CLOSED`.
     Closed,
-    /// Traffic passes, as Envoy's `FAIL_OPEN`.
+    /// 503 for the request that trapped, then traffic passes, as Envoy's `FAIL_OPEN`.
     Open,
     /// A new VM, as Envoy's `FAIL_RELOAD`.
     Reload,

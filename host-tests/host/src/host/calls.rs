@@ -117,17 +117,12 @@ fn begin(
     let deadline_ns = (timeout_ns > 0).then(|| world.now_ns.saturating_add(timeout_ns));
     let timer = deadline_ns
         .map(|deadline_ns| world.plan(deadline_ns, instance, Event::CallTimeout { call: id }));
-    let target = world.instances.at(instance);
-    let plugin = target.root(root).map_or(usize::MAX, |root| root.plugin);
+    let (plugin, thread) = world.caller(instance, root);
     let pending = PendingCall {
         id,
         token,
-        plugin: world
-            .plugins
-            .get(plugin)
-            .map(|plugin| plugin.config.name.clone())
-            .unwrap_or_default(),
-        thread: world.thread(target.thread),
+        plugin,
+        thread,
         cluster,
         headers,
         body,

@@ -25,17 +25,12 @@ pub(super) fn resolve(
     let world = &mut *call.guest().world;
     world.next_lookup = world.next_lookup.wrapping_add(1);
     let id = LookupId(world.next_lookup);
-    let target = world.instances.at(number);
-    let plugin = target.root(root).map_or(usize::MAX, |root| root.plugin);
+    let (plugin, thread) = world.caller(number, root);
     let pending = PendingLookup {
         id,
         token: given,
-        plugin: world
-            .plugins
-            .get(plugin)
-            .map(|plugin| plugin.config.name.clone())
-            .unwrap_or_default(),
-        thread: world.thread(target.thread),
+        plugin,
+        thread,
         name,
     };
     world.lookups.insert(

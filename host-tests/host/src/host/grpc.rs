@@ -235,17 +235,12 @@ fn open(call: &mut Call<'_>, token: u32, request: Request) {
     let deadline_ns = (timeout_ns > 0).then(|| world.now_ns.saturating_add(timeout_ns));
     let timer = deadline_ns
         .map(|deadline_ns| world.plan(deadline_ns, instance, Event::GrpcTimeout { call: id }));
-    let target = world.instances.at(instance);
-    let plugin = target.root(root).map_or(usize::MAX, |root| root.plugin);
+    let (plugin, thread) = world.caller(instance, root);
     let pending = PendingGrpc {
         id,
         token,
-        plugin: world
-            .plugins
-            .get(plugin)
-            .map(|plugin| plugin.config.name.clone())
-            .unwrap_or_default(),
-        thread: world.thread(target.thread),
+        plugin,
+        thread,
         cluster: request.cluster,
         service: request.service,
         method: request.method,
