@@ -11,6 +11,7 @@ use tidegate_cli::fidelity::{
     Case, Comparison, Coverage, ENVOY_VERSION, Line, Proofs, cases, compare, golden, parse_golden,
     run, write_golden,
 };
+use tidegate_cli::output::{Align, Table};
 use tidegate_host::Module;
 
 use super::play::play;
@@ -70,7 +71,12 @@ pub async fn prove(options: &Options) -> Result<Proven> {
         .map(|case| (case.name, case.what))
         .collect();
     Ok(Proven {
-        proofs: Proofs::of(against, &comparisons, &titles, &coverage),
+        proofs: Proofs::of(
+            against,
+            &comparisons,
+            &titles,
+            options.only.is_empty().then_some(&coverage),
+        ),
         comparisons,
         blessed,
     })
@@ -128,15 +134,27 @@ impl fmt::Display for Proven {
         for name in &self.blessed {
             writeln!(formatter, "kept anew: {name}")?;
         }
+        let mut table = Table::new(&[
+            ("", Align::Left),
+            ("claim", Align::Left),
+            ("figure", Align::Right),
+            ("of", Align::Right),
+            ("unit", Align::Left),
+            ("target", Align::Left),
+            ("what", Align::Left),
+        ]);
         for proof in &self.proofs.proofs {
-            let verdict = if proof.holds { "holds " } else { "MISSED" };
-            let about = format!("{} of {} {}", proof.figure, proof.cases, proof.unit);
-            writeln!(
-                formatter,
-                "{verdict} {:<40} {about:<24} {}",
-                proof.id, proof.what
-            )?;
+            table.row([
+                if proof.holds { "holds" } else { "MISSED" },
+                &proof.id,
+                &proof.figure.to_string(),
+                &proof.cases.to_string(),
+                proof.unit,
+                &proof.target,
+                &proof.what,
+            ]);
         }
+        writeln!(formatter, "{table}")?;
         let held = self
             .proofs
             .proofs
