@@ -313,8 +313,9 @@ async fn the_runner_pins_the_same_sessions_to_the_same_endpoints_as_the_real_env
         count(|decided| decided.request == "pinned") >= 100,
         "{replayed:?}"
     );
+    // How many depends on how many sessions Envoy's workers happened to give the endpoint that goes away.
     assert!(
-        count(|decided| decided.elsewhere) >= 5,
+        count(|decided| decided.elsewhere) >= 1,
         "no exchange was served elsewhere"
     );
     assert_eq!(
