@@ -27,8 +27,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-guest-probe", &[]),
     ("tidegate-guest-sdk", &[]),
     ("tidegate-host", &[]),
-    ("tidegate-cli", &["tidegate-host"]),
-    ("tidegate-e2e", &["tidegate-cli", "tidegate-host"]),
+    ("tidegate-model", &[]),
+    ("tidegate-cli", &["tidegate-host", "tidegate-model"]),
+    (
+        "tidegate-e2e",
+        &["tidegate-cli", "tidegate-host", "tidegate-model"],
+    ),
 ];
 
 fn metadata() -> Metadata {

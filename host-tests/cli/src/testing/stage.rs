@@ -13,7 +13,7 @@ use super::is_of;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The plugins' crates, natively.
+    /// The plugins' crates, natively, and the model.
     Pure,
     /// The built modules.
     Modules,
@@ -61,7 +61,7 @@ impl Stage {
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
-            Self::Pure => "the plugins' crates, natively: no module, no host",
+            Self::Pure => "the plugins' crates, natively, and the model: no module, no host",
             Self::Modules => "builds every module; imports, exports, sizes, reproducible bytes",
             Self::Host => {
                 "the Proxy-Wasm host, with friendly and hostile guests; a filter's own tests"
@@ -125,6 +125,7 @@ impl fmt::Display for Stage {
 pub(super) enum Home {
     Plugins,
     Host,
+    Model,
     Cli,
     Guests,
     Envoy,
@@ -140,6 +141,7 @@ impl Home {
         [
             ("plugins/", Self::Plugins),
             ("host-tests/host/", Self::Host),
+            ("host-tests/model/", Self::Model),
             ("host-tests/cli/", Self::Cli),
             ("host-tests/guests/", Self::Guests),
             ("envoy/", Self::Envoy),
@@ -152,7 +154,7 @@ impl Home {
     /// Returns the stage of a package's tests.
     const fn stage(self) -> Stage {
         match self {
-            Self::Plugins => Stage::Pure,
+            Self::Plugins | Self::Model => Stage::Pure,
             Self::Host | Self::Guests => Stage::Host,
             Self::Cli => Stage::Cli,
             Self::Envoy => Stage::E2e,
@@ -199,6 +201,10 @@ mod tests {
         let cases = [
             (
                 binary("tidegate-policy", "tidegate_policy", false, Home::Plugins),
+                Stage::Pure,
+            ),
+            (
+                binary("tidegate-model", "tidegate_model", false, Home::Model),
                 Stage::Pure,
             ),
             (

@@ -1,0 +1,61 @@
+//! What came of a scenario: a row per request, figures over all of them, and what was expected of the figures.
+//!
+//! The closed loop and the real Envoy fill the same rows, so that they can be compared.
+
+use crate::router::Flags;
+
+/// What became of one request. Endpoints are addresses as the scenario has them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    /// The source, by its position in the scenario.
+    pub source: usize,
+    /// The request within its source, from 0.
+    pub number: u64,
+    /// Copy or client within the source.
+    pub client: u64,
+    /// When its headers came, in nanoseconds since the scenario began.
+    pub started_ns: u64,
+    /// The worker that had it.
+    pub worker: u32,
+    /// Method.
+    pub method: String,
+    /// Path.
+    pub path: String,
+    /// What the client was answered; `None`: nothing, its connection was cut or it went away.
+    pub status: Option<u16>,
+    /// Envoy's response flags.
+    pub flags: Flags,
+    /// Envoy's response code details.
+    pub details: String,
+    /// The endpoint of each attempt, in order; `None`: there was none to choose, or it isn't known.
+    pub endpoints: Vec<Option<String>>,
+    /// How many attempts the proxy says that there were.
+    pub attempts: u32,
+    /// From its headers to the answer's headers, in nanoseconds; `None` without an answer.
+    pub first_byte_ns: Option<u64>,
+    /// From its headers to its end, in nanoseconds.
+    pub total_ns: u64,
+    /// Bytes of the answer's body.
+    pub body_bytes: u64,
+    /// What happened on it as a WebSocket.
+    pub socket: Option<Socket>,
+}
+
+/// What happened on a WebSocket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Messages that the client sent.
+    pub sent: u64,
+    /// Messages that it got back.
+    pub received: u64,
+    /// The code it was closed with, at the client; `None`: its connection was cut (1006).
+    pub close_code: Option<u16>,
+}
+
+impl Row {
+    /// Returns the endpoint that answered.
+    #[must_use]
+    pub fn served_by(&self) -> Option<&str> {
+        self.endpoints.last()?.as_deref()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a scenario says: traffic, filters, Envoy's side, endpoints with their timelines, faults, and what is expected.
+//!
+//! These are the types of the YAML file. Unknown fields are refused everywhere. What one field alone can say wrong is
+//! refused while it is read; what only several of them together can, by [`Scenario::problems`].
+
+mod chain;
+mod cluster;
+mod endpoint;
+mod route;
+mod traffic;
+
+pub use chain::{Fault, FaultStatus, Filter, HeaderRemoval, OnTrap, Plugin};
+pub use cluster::{Balancer, CircuitBreakers, Cluster, ClusterKind, Reference, RetryBudget};
+pub use endpoint::{Answer, Endpoint, Errors, Failure, Health, Latency, Phase, Sockets, State};
+pub use route::{BackOff, Hash, RetryOn, RetryPolicy, Route};
+pub use traffic::{
+    Arrivals, Clients, Generated, Messages, Recorded, RequestTemplate, Scripted, ScriptedRequest,
+    Source,
+};
+
+use serde::Deserialize;
+
+use crate::units::Span;
+
+/// One scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is about, in one sentence.
+    pub what: String,
+    /// Begins everything that looks random. Several are several runs, and the report has all of them.
+    #[serde(default = "first_seed")]
+    pub seeds: Vec<u64>,
+    /// How long requests come; those under way then still end.
+    pub duration: Span,
+    /// Worker threads of the proxy; a connection stays on one.
+    #[serde(default = "one")]
+    pub workers: u32,
+    /// Where requests come from.
+    pub traffic: Vec<Source>,
+    /// The filter chain in front of the router, in order.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+    /// The first route that matches is taken; without one, `/` goes to the first cluster.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// What requests and call-outs go to.
+    pub clusters: Vec<Cluster>,
+    /// Host calls that fail.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+    /// The same scenario once more for each of these, without the plugins.
+    #[serde(default)]
+    pub baselines: Vec<Baseline>,
+    /// What must come out, such as `latency_ms.p99 <= 50 during 10s..20s`.
+    #[serde(default)]
+    pub expect: Vec<String>,
+}
+
+/// What stands in the place of the plugins in a run to compare with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// Its name in the report.
+    pub name: String,
+    /// Balances every cluster; without it, each keeps its own (`override_host` its fallback policy).
+    pub balancer: Option<Balancer>,
+    /// Replaces the retry policy of every route.
+    pub retry: Option<RetryPolicy>,
+    /// Replaces the circuit breakers of every cluster.
+    pub circuit_breakers: Option<CircuitBreakers>,
+}
+
+/// Where a statement of a scenario is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place, such as `clusters[0].endpoints[2].address`.
+    pub path: String,
+    /// What is wrong there, and what to write.
+    pub message: String,
+}
+
+fn first_seed() -> Vec<u64> {
+    vec![1]
+}
+
+const fn one() -> u32 {
+    1
+}
