@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .cluster(ClusterConfig {
             name: "echo".to_owned(),
             endpoints: vec!["127.0.0.1:7001".to_owned()],
+            ..ClusterConfig::default()
         })
         .filter(
             &module,

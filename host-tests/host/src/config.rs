@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::headers::HeaderMap;
+
 /// The proxy whose behaviour is modelled where the specification and proxies differ.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -104,4 +106,24 @@ pub struct ClusterConfig {
     pub name: String,
     /// Addresses as `ip:port`. A call-out to a cluster without any fails inline.
     pub endpoints: Vec<String>,
+    /// The header in which a request names the endpoint that it wants, in lower case.
+    pub override_header: Option<String>,
+}
+
+impl ClusterConfig {
+    /// The endpoint that the upstream filters of a call-out are told: the first that its header names, if it is a
+    /// member; else the cluster's first.
+    pub(crate) fn endpoint_for(&self, headers: &HeaderMap) -> Option<&str> {
+        let named = self
+            .override_header
+            .as_ref()
+            .and_then(|header| headers.get_str(header))
+            .and_then(|list| list.split(',').next())
+            .map(str::trim);
+        let mut members = self.endpoints.iter();
+        named
+            .and_then(|named| members.clone().find(|member| *member == named))
+            .or_else(|| members.next())
+            .map(String::as_str)
+    }
 }

@@ -37,7 +37,10 @@ fn run_env(
     if call.is_denied() {
         return Ok(call.end_denied(Status::InternalFailure.raw()));
     }
-    let raw = match body(&mut call) {
+    let raw = match call
+        .fault()
+        .map_or_else(|| body(&mut call), |status| Err(Stop::Status(status)))
+    {
         Ok(()) => 0,
         Err(Stop::Status(status)) => status.raw(),
         Err(Stop::Trap(error)) => return Err(error),
@@ -78,6 +81,14 @@ macro_rules! host_functions {
             pub(crate) const NAMES: &'static [&'static str] =
                 &[$($name,)* $($wasi_name,)* "proc_exit"];
             pub(crate) const COUNT: usize = Self::NAMES.len();
+
+            /// The function of that name, if the `env` module has it.
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
 
             pub(crate) const fn name(self) -> &'static str {
                 match self {

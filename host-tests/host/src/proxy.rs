@@ -17,8 +17,8 @@ use crate::observer::Observer;
 use crate::output::{Output, PendingCall, StreamId};
 use crate::report::{MetricKind, MetricValue, PluginCost, SharedEntry, VmInfo, VmState};
 use crate::vm::run::Run;
-use crate::world::Home;
 use crate::world::streams::Iteration;
+use crate::world::{Call, Home};
 
 /// A proxy that runs Proxy-Wasm plugins, without sockets, threads or clocks.
 ///
@@ -142,6 +142,32 @@ impl Proxy {
             .values()
             .filter(|call| call.sent)
             .map(|call| &call.pending)
+    }
+
+    /// Takes note of the next call-out that waits for an answer and was not polled before; oldest first.
+    pub fn poll_call(&mut self) -> Option<PendingCall> {
+        if self.home.calls.len() == self.home.polled_calls {
+            return None;
+        }
+        let next = |call: &&mut Call| call.sent && !call.polled && !call.answered;
+        let call = self.home.calls.values_mut().find(next)?;
+        call.polled = true;
+        let pending = call.pending.clone();
+        self.home.polled_calls = self.home.polled_calls.saturating_add(1);
+        Some(pending)
+    }
+
+    /// Tells which endpoints a cluster has now. `false`: there is no such cluster.
+    pub fn set_endpoints(&mut self, cluster: &str, endpoints: Vec<String>) -> bool {
+        let config = self
+            .home
+            .clusters
+            .get_mut(cluster)
+            .and_then(|cluster| cluster.config.as_mut());
+        config.is_some_and(|config| {
+            config.endpoints = endpoints;
+            true
+        })
     }
 
     /// All metrics, by name.

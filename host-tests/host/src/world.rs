@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::config::{ClusterConfig, PluginConfig};
+use crate::fault::Fault;
 use crate::foreign::ForeignFunction;
 use crate::grpc::GrpcId;
 use crate::host::properties::Node;
@@ -54,6 +55,9 @@ pub(crate) struct World {
     pub(crate) streams: Streams,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) next_call: u64,
+    /// Calls that a driver has polled and not answered yet.
+    pub(crate) polled_calls: usize,
+    pub(crate) faults: Vec<Fault>,
     pub(crate) grpc: BTreeMap<GrpcId, Grpc>,
     pub(crate) lookups: BTreeMap<LookupId, Lookup>,
     pub(crate) next_lookup: u64,
@@ -147,6 +151,8 @@ pub(crate) struct Call {
     pub(crate) pending: PendingCall,
     /// Whether the request left the upstream filters, so that it can be answered.
     pub(crate) sent: bool,
+    /// Whether the driver has polled it.
+    pub(crate) polled: bool,
     /// Whether the upstream's answer came in.
     pub(crate) answered: bool,
     /// What of the answer has passed the upstream filters.
@@ -206,6 +212,7 @@ impl World {
             }
             keep
         });
+        self.polled_calls = self.calls.values().filter(|call| call.polled).count();
         self.grpc.retain(|_, call| {
             let keep = call.instance != instance;
             if !keep && let Some(due) = call.timer {

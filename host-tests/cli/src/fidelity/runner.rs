@@ -95,6 +95,7 @@ fn play(engine: &Engine, probe: &Module, case: &Case) -> Result<Vec<Line>> {
     builder = builder.cluster(ClusterConfig {
         name: case.cluster_name("upstream"),
         endpoints: vec![edge::UPSTREAM.to_owned()],
+        ..ClusterConfig::default()
     });
     for cluster in &case.clusters {
         let endpoints = match cluster.behaviour {
@@ -104,6 +105,7 @@ fn play(engine: &Engine, probe: &Module, case: &Case) -> Result<Vec<Line>> {
         builder = builder.cluster(ClusterConfig {
             name: case.cluster_name(&cluster.name),
             endpoints,
+            ..ClusterConfig::default()
         });
     }
     let proxy = builder.build()?;

@@ -88,6 +88,7 @@ impl Replay {
             let config = ClusterConfig {
                 name: cluster.name.clone(),
                 endpoints: cluster.endpoints.clone(),
+                ..ClusterConfig::default()
             };
             builder = builder.cluster(config);
             for endpoint in &cluster.endpoints {

@@ -31,6 +31,7 @@ impl Gateway {
         let keys = ClusterConfig {
             name: "keys".to_owned(),
             endpoints: vec!["10.0.0.1:80".to_owned()],
+            ..ClusterConfig::default()
         };
         let proxy = Proxy::builder(&engine)
             .filter(&module, PluginConfig::default())

@@ -35,8 +35,9 @@ impl Run<'_> {
         let address = self
             .clusters
             .get(&cluster)
-            .and_then(|cluster| cluster.config.as_ref()?.endpoints.first().cloned())
-            .unwrap_or_default();
+            .and_then(|cluster| cluster.config.as_ref()?.endpoint_for(&call.pending.headers))
+            .unwrap_or_default()
+            .to_owned();
         let attributes = StreamAttributes {
             cluster_name: cluster,
             ..StreamAttributes::default()
@@ -242,6 +243,7 @@ impl Run<'_> {
         let Some(call) = self.calls.remove(&id) else {
             return;
         };
+        self.polled_calls = self.polled_calls.saturating_sub(usize::from(call.polled));
         if let Some(due) = call.timer {
             self.timers.remove(due);
         }

@@ -90,6 +90,28 @@ impl<'a> Call<'a> {
         self.caller.data().denied.has(self.function)
     }
 
+    /// What the call answers if a test lets it fail.
+    #[inline]
+    pub(super) fn fault(&mut self) -> Option<Status> {
+        let guest = self.caller.data_mut();
+        if guest.world.faults.is_empty() {
+            return None;
+        }
+        let world = &mut *guest.world;
+        let plugin = world.instances.at(guest.instance).context().plugin;
+        let name = world
+            .plugins
+            .get(plugin)
+            .map_or("", |plugin| &plugin.config.name);
+        let now_ns = world.now_ns;
+        // Each of them counts the call.
+        let met = world
+            .faults
+            .iter_mut()
+            .map(|fault| fault.meets(self.function, name, now_ns));
+        met.fold(None, Option::or)
+    }
+
     /// Ends a call that the plugin may not make; hands back the answer.
     pub(super) fn end_denied(&mut self, answer: i32) -> i32 {
         self.end(answer);

@@ -138,6 +138,7 @@ fn begin(
             token,
             timer,
             attempt: None,
+            polled: false,
             pending,
             sent: false,
             answered: false,

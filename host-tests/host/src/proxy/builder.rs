@@ -7,6 +7,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use super::{Proxy, StartError};
 use crate::config::{ClusterConfig, PluginConfig, Profile};
+use crate::fault::{Fault, HostFault};
 use crate::foreign::ForeignFunction;
 use crate::host::properties::Node;
 use crate::module::Module;
@@ -45,6 +46,7 @@ pub struct ProxyBuilder {
     profile: Profile,
     observer: Option<Box<dyn Observer>>,
     foreign: BTreeMap<String, ForeignFunction>,
+    faults: Vec<HostFault>,
 }
 
 impl std::fmt::Debug for ProxyBuilder {
@@ -71,6 +73,7 @@ impl ProxyBuilder {
             profile: Profile::default(),
             observer: None,
             foreign: BTreeMap::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -177,6 +180,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// Lets calls of a host function fail.
+    pub fn fault(mut self, fault: HostFault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
     /// Starts all VMs as the proxy does: a base VM and a canary per plugin, then one VM for the main
     /// thread and one per worker.
     ///
@@ -188,6 +197,13 @@ impl ProxyBuilder {
             return Err(StartError::BadSetup(
                 "a proxy needs at least one worker".to_owned(),
             ));
+        }
+        let mut faults = Vec::with_capacity(self.faults.len());
+        for fault in self.faults {
+            let name = fault.function.clone();
+            faults.push(Fault::new(fault).ok_or_else(|| {
+                StartError::BadSetup(format!("there is no host function `{name}` that can fail"))
+            })?);
         }
         let mut clusters: BTreeMap<String, Cluster> = BTreeMap::new();
         for config in self.clusters {
@@ -256,6 +272,8 @@ impl ProxyBuilder {
             streams: crate::world::streams::Streams::default(),
             calls: BTreeMap::new(),
             next_call: 0,
+            polled_calls: 0,
+            faults,
             grpc: BTreeMap::new(),
             lookups: BTreeMap::new(),
             next_lookup: 0,

@@ -58,6 +58,7 @@ fn cluster(name: &str, endpoints: usize) -> ClusterConfig {
     ClusterConfig {
         name: name.to_owned(),
         endpoints: vec!["127.0.0.1:7001".to_owned(); endpoints],
+        ..ClusterConfig::default()
     }
 }
 
@@ -463,4 +464,39 @@ fn attempt_passes_the_upstream_filter_without_a_log_and_sees_the_plan() {
         support::short(&support::drain(&mut proxy, attempt)),
         ["> headers true", "< 200 true"]
     );
+}
+
+#[test]
+fn call_is_polled_once_and_can_be_answered_afterwards() {
+    let (mut proxy, watch) = start(&caller("echo", GET, "ask", 0));
+    assert_eq!(proxy.poll_call(), None);
+    tick(&mut proxy);
+    let first = proxy.poll_call().unwrap();
+    assert_eq!(proxy.poll_call(), None);
+    tick(&mut proxy);
+    let second = proxy.poll_call().unwrap();
+    assert_eq!((first.token, second.token), (4, 8));
+    watch.take();
+    for call in [second, first] {
+        proxy
+            .answer_call(call.id, CallAnswer::Disconnected)
+            .unwrap();
+        assert_eq!(proxy.poll_call(), None);
+    }
+    assert!(!watch.take().is_empty());
+    tick(&mut proxy);
+    assert_eq!(proxy.poll_call().map(|call| call.token), Some(12));
+}
+
+#[test]
+fn cluster_whose_endpoints_are_taken_away_refuses_calls() {
+    let (mut proxy, watch) = start(&caller("echo", GET, "", 0));
+    assert!(proxy.set_endpoints("echo", Vec::new()));
+    tick(&mut proxy);
+    assert_eq!(watch.take(), numbers(&[10, 0]));
+    assert!(proxy.set_endpoints("echo", vec!["127.0.0.1:7001".to_owned()]));
+    tick(&mut proxy);
+    // The call that failed has used up a number.
+    assert_eq!(watch.take(), numbers(&[0, 8]));
+    assert!(!proxy.set_endpoints("nobody", Vec::new()));
 }

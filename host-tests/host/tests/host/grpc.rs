@@ -80,6 +80,7 @@ fn start_as(profile: Profile, guest: &str) -> (Proxy, Watch) {
     let cluster = |name: &str, endpoints: &[&str]| ClusterConfig {
         name: name.to_owned(),
         endpoints: endpoints.iter().map(|&it| it.to_owned()).collect(),
+        ..ClusterConfig::default()
     };
     let mut proxy = Proxy::builder(&engine)
         .profile(profile)

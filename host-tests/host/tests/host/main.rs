@@ -9,6 +9,7 @@ mod abis;
 mod buffers;
 mod callouts;
 mod capabilities;
+mod faults;
 mod flow;
 mod grpc;
 mod hostile;

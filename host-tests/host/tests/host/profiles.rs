@@ -12,6 +12,7 @@ fn start(profile: Profile, guest: &str) -> (Proxy, Watch) {
         .cluster(ClusterConfig {
             name: "echo".to_owned(),
             endpoints: vec!["127.0.0.1:7001".to_owned()],
+            ..ClusterConfig::default()
         })
         .filter(&module, PluginConfig::default())
         .build()

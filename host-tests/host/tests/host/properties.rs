@@ -51,6 +51,7 @@ fn start(guests: &str) -> (Proxy, support::Watch) {
         .cluster(ClusterConfig {
             name: "echo".to_owned(),
             endpoints: vec!["127.0.0.1:7001".to_owned(), "127.0.0.1:7002".to_owned()],
+            ..ClusterConfig::default()
         })
         .filter(
             &module,

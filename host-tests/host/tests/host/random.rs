@@ -185,6 +185,7 @@ fn start(engine: &Engine, module: &Module, seed: u64) -> Proxy {
     let cluster = ClusterConfig {
         name: "echo".to_owned(),
         endpoints: vec!["127.0.0.1:7001".to_owned()],
+        ..ClusterConfig::default()
     };
     Proxy::builder(engine)
         .workers(2)

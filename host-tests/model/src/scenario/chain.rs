@@ -107,8 +107,6 @@ pub enum FaultStatus {
     Empty,
     /// 8.
     CasMismatch,
-    /// 9.
-    ResultMismatch,
     /// 10.
     #[default]
     InternalFailure,
