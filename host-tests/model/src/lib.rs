@@ -7,6 +7,8 @@
 
 pub mod balance;
 pub mod draw;
+pub mod endpoint;
+pub mod latency;
 pub mod report;
 pub mod router;
 pub mod scenario;

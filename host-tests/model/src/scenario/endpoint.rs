@@ -108,7 +108,7 @@ impl Default for Failure {
 }
 
 /// What an endpoint answers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// The status.
