@@ -5,6 +5,7 @@
 //! loop puts these parts around the real filters; its end-to-end tests put the real Envoy in their place and fill the
 //! same report.
 
+pub mod admin;
 pub mod balance;
 pub mod draw;
 pub mod endpoint;

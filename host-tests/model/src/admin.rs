@@ -1,0 +1,490 @@
+//! What Envoy's admin interface answers, as far as filters ask it.
+//!
+//! Differs: endpoints have the counters that the model counts; the others are absent, as counters of 0 are.
+
+use regex_lite::Regex;
+use serde_json::{Value, json};
+
+use crate::balance::Hosts;
+use crate::scenario::{CircuitBreakers, Health};
+
+/// What is known of an endpoint besides what its balancer knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostStats {
+    /// Connections that failed.
+    pub cx_connect_fail: u64,
+    /// Requests.
+    pub rq_total: u64,
+    /// Requests that were answered below 500.
+    pub rq_success: u64,
+    /// Requests that were answered with 500 or more, or not at all.
+    pub rq_error: u64,
+    /// Requests that timed out.
+    pub rq_timeout: u64,
+}
+
+/// A cluster as the admin shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct ClusterView<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Endpoints.
+    pub hosts: &'a Hosts,
+    /// Counters by endpoint, in the order of [`Hosts::all`].
+    pub stats: &'a [HostStats],
+    /// Circuit breakers.
+    pub limits: &'a CircuitBreakers,
+}
+
+/// The state that the admin changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Whether `/healthcheck/fail` was asked for.
+    pub draining: bool,
+}
+
+/// An answer of the admin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAnswer {
+    /// Status.
+    pub status: u16,
+    /// Whether the body is JSON.
+    pub is_json: bool,
+    /// Body.
+    pub body: String,
+}
+
+impl AdminAnswer {
+    fn text(status: u16, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            is_json: false,
+            body: body.into(),
+        }
+    }
+
+    /// Returns the headers, `:status` first.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let kind = if self.is_json {
+            "application/json"
+        } else {
+            "text/plain; charset=UTF-8"
+        };
+        vec![
+            (":status", self.status.to_string()),
+            ("content-type", kind.to_owned()),
+            ("cache-control", "no-cache, max-age=0".to_owned()),
+            ("x-content-type-options", "nosniff".to_owned()),
+            ("server", "envoy".to_owned()),
+        ]
+    }
+}
+
+impl Admin {
+    /// Answers a request. `stats` are further statistics, by name; those of the clusters' memberships are known.
+    pub fn answer(
+        &mut self,
+        method: &str,
+        target: &str,
+        clusters: &[ClusterView<'_>],
+        stats: &mut dyn Iterator<Item = (String, u64)>,
+    ) -> AdminAnswer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let changes = matches!(
+            path,
+            "/healthcheck/fail" | "/healthcheck/ok" | "/drain_listeners"
+        );
+        if changes && method != "POST" {
+            return AdminAnswer::text(405, format!("Method {method} not allowed, POST required."));
+        }
+        match path {
+            "/healthcheck/fail" => {
+                self.draining = true;
+                AdminAnswer::text(200, "OK\n")
+            }
+            "/healthcheck/ok" => {
+                self.draining = false;
+                AdminAnswer::text(200, "OK\n")
+            }
+            "/drain_listeners" => AdminAnswer::text(200, "OK\n"),
+            "/ready" if self.draining => AdminAnswer::text(503, "DRAINING\n"),
+            "/ready" => AdminAnswer::text(200, "LIVE\n"),
+            "/clusters" => filtered(query, |filter| {
+                let chosen = clusters
+                    .iter()
+                    .filter(|cluster| filter.is_none_or(|filter| filter.is_match(cluster.name)));
+                if parameter(query, "format").as_deref() == Some("json") {
+                    clusters_json(chosen)
+                } else {
+                    AdminAnswer::text(200, chosen.map(cluster_text).collect::<String>())
+                }
+            }),
+            "/stats" => filtered(query, |filter| {
+                let mut all: Vec<(String, u64)> = clusters.iter().flat_map(memberships).collect();
+                all.extend(stats);
+                all.sort();
+                all.retain(|(name, _)| filter.is_none_or(|filter| filter.is_match(name)));
+                stats_answer(&all, query)
+            }),
+            _ => AdminAnswer::text(404, "invalid path. admin commands are:\n"),
+        }
+    }
+}
+
+/// Returns a parameter of the query, percent-decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))?
+        .1;
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        let rest = bytes.as_slice_of(value);
+        let escape = (byte == b'%').then(|| rest.get(..2)).flatten();
+        let escaped = escape.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escaped {
+            Some(byte) => {
+                decoded.push(byte);
+                bytes.nth(1);
+            }
+            None => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// What is left of a text behind the bytes that an iterator has taken.
+trait Rest {
+    fn as_slice_of<'a>(&self, text: &'a str) -> &'a str;
+}
+
+impl Rest for std::str::Bytes<'_> {
+    fn as_slice_of<'a>(&self, text: &'a str) -> &'a str {
+        text.get(text.len().saturating_sub(self.len())..)
+            .unwrap_or_default()
+    }
+}
+
+fn filtered(query: &str, answer: impl FnOnce(Option<&Regex>) -> AdminAnswer) -> AdminAnswer {
+    match parameter(query, "filter").map(|filter| Regex::new(&filter)) {
+        None => answer(None),
+        Some(Ok(filter)) => answer(Some(&filter)),
+        Some(Err(_)) => AdminAnswer::text(400, "Invalid re2 regex"),
+    }
+}
+
+fn stats_answer(stats: &[(String, u64)], query: &str) -> AdminAnswer {
+    if parameter(query, "format").as_deref() != Some("json") {
+        let lines = stats
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\n"));
+        return AdminAnswer::text(200, lines.collect::<String>());
+    }
+    let stats: Vec<Value> = stats
+        .iter()
+        .map(|(name, value)| json!({ "name": name, "value": value }))
+        .collect();
+    AdminAnswer {
+        status: 200,
+        is_json: true,
+        body: json!({ "stats": stats }).to_string(),
+    }
+}
+
+fn memberships(cluster: &ClusterView<'_>) -> [(String, u64); 5] {
+    let count = |wanted: Option<Health>| {
+        let members = cluster.hosts.members.iter();
+        let matching = members.filter(|index| {
+            let host = cluster.hosts.all.get(**index);
+            host.is_some_and(|host| wanted.is_none_or(|wanted| host.health == wanted))
+        });
+        u64::try_from(matching.count()).unwrap_or(u64::MAX)
+    };
+    let named = |name: &str, value| (format!("cluster.{}.membership_{name}", cluster.name), value);
+    [
+        named("change", cluster.hosts.generation),
+        named("degraded", count(Some(Health::Degraded))),
+        named("excluded", count(Some(Health::Draining))),
+        named("healthy", count(Some(Health::Healthy))),
+        named("total", count(None)),
+    ]
+}
+
+/// Envoy's name of a health status.
+const fn eds_name(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "HEALTHY",
+        Health::Degraded => "DEGRADED",
+        Health::Unhealthy => "UNHEALTHY",
+        Health::Draining => "DRAINING",
+    }
+}
+
+fn counters(stats: &HostStats, active: u32) -> [(&'static str, bool, u64); 7] {
+    [
+        ("cx_connect_fail", false, stats.cx_connect_fail),
+        ("rq_error", false, stats.rq_error),
+        ("rq_success", false, stats.rq_success),
+        ("rq_timeout", false, stats.rq_timeout),
+        ("rq_total", false, stats.rq_total),
+        ("cx_active", true, u64::from(active)),
+        ("rq_active", true, u64::from(active)),
+    ]
+}
+
+fn clusters_json<'a>(clusters: impl Iterator<Item = &'a ClusterView<'a>>) -> AdminAnswer {
+    let statuses: Vec<Value> = clusters.map(cluster_json).collect();
+    let body = if statuses.is_empty() {
+        json!({})
+    } else {
+        json!({ "cluster_statuses": statuses })
+    };
+    AdminAnswer {
+        status: 200,
+        is_json: true,
+        body: body.to_string(),
+    }
+}
+
+fn cluster_json(cluster: &ClusterView<'_>) -> Value {
+    let default = HostStats::default();
+    let hosts: Vec<Value> = cluster
+        .hosts
+        .members
+        .iter()
+        .filter_map(|&index| {
+            let host = cluster.hosts.all.get(index)?;
+            let (address, port) = host.address.rsplit_once(':')?;
+            let stats: Vec<Value> = counters(
+                cluster.stats.get(index).unwrap_or(&default),
+                host.active_requests,
+            )
+            .into_iter()
+            .map(|(name, is_gauge, value)| {
+                let mut stat = json!({ "name": name });
+                if let Some(stat) = stat.as_object_mut() {
+                    // As JSON of protobuf has it: numbers of 64 bits are text, and 0 is absent.
+                    if is_gauge {
+                        stat.insert("type".to_owned(), json!("GAUGE"));
+                    }
+                    if value > 0 {
+                        stat.insert("value".to_owned(), json!(value.to_string()));
+                    }
+                }
+                stat
+            })
+            .collect();
+            let locality = if host.zone.is_empty() {
+                json!({})
+            } else {
+                json!({ "zone": host.zone })
+            };
+            Some(json!({
+                "address": { "socket_address": {
+                    "address": address.trim_matches(['[', ']']),
+                    "port_value": port.parse::<u16>().unwrap_or(0),
+                } },
+                "stats": stats,
+                "health_status": { "eds_health_status": eds_name(host.health) },
+                "weight": host.weight,
+                "locality": locality,
+            }))
+        })
+        .collect();
+    let threshold = |priority: Option<&str>, limits: &CircuitBreakers| {
+        let mut threshold = json!({
+            "max_connections": limits.max_connections,
+            "max_pending_requests": limits.max_pending_requests,
+            "max_requests": limits.max_requests,
+            "max_retries": limits.max_retries,
+        });
+        if let (Some(priority), Some(threshold)) = (priority, threshold.as_object_mut()) {
+            threshold.insert("priority".to_owned(), json!(priority));
+        }
+        threshold
+    };
+    json!({
+        "name": cluster.name,
+        "host_statuses": hosts,
+        "circuit_breakers": { "thresholds": [
+            threshold(None, cluster.limits),
+            threshold(Some("HIGH"), &CircuitBreakers::default()),
+        ] },
+        "observability_name": cluster.name,
+    })
+}
+
+fn cluster_text(cluster: &ClusterView<'_>) -> String {
+    let name = cluster.name;
+    let mut text = format!(
+        "{name}::observability_name::{name}\n\
+         {name}::default_priority::max_connections::{}\n\
+         {name}::default_priority::max_pending_requests::{}\n\
+         {name}::default_priority::max_requests::{}\n\
+         {name}::default_priority::max_retries::{}\n\
+         {name}::added_via_api::false\n",
+        cluster.limits.max_connections,
+        cluster.limits.max_pending_requests,
+        cluster.limits.max_requests,
+        cluster.limits.max_retries,
+    );
+    let default = HostStats::default();
+    for &index in &cluster.hosts.members {
+        let Some(host) = cluster.hosts.all.get(index) else {
+            continue;
+        };
+        let mut line = |field: &str, value: &dyn std::fmt::Display| {
+            text.push_str(&format!("{name}::{}::{field}::{value}\n", host.address));
+        };
+        let stats = cluster.stats.get(index).unwrap_or(&default);
+        for (field, _, value) in counters(stats, host.active_requests) {
+            line(field, &value);
+        }
+        let flags = match host.health {
+            Health::Healthy => "healthy",
+            Health::Degraded => "/failed_eds_health/degraded_eds_health",
+            Health::Unhealthy => "/failed_eds_health",
+            Health::Draining => "/eds_status_draining",
+        };
+        line("health_flags", &flags);
+        line("weight", &host.weight);
+        line("zone", &host.zone);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Host;
+
+    fn hosts() -> Hosts {
+        let host = |port: u16, health| Host {
+            address: format!("10.0.0.1:{port}"),
+            weight: 1,
+            zone: if port == 1 { "a" } else { "" }.to_owned(),
+            health,
+            active_requests: u32::from(port),
+        };
+        Hosts {
+            all: vec![
+                host(1, Health::Healthy),
+                host(2, Health::Draining),
+                host(3, Health::Healthy),
+            ],
+            members: vec![0, 1],
+            generation: 4,
+        }
+    }
+
+    fn ask(admin: &mut Admin, method: &str, target: &str) -> (u16, String) {
+        let hosts = hosts();
+        let stats = [HostStats {
+            rq_total: 7,
+            ..HostStats::default()
+        }];
+        let limits = CircuitBreakers::default();
+        let view = |name| ClusterView {
+            name,
+            hosts: &hosts,
+            stats: &stats,
+            limits: &limits,
+        };
+        let mut further = [("wasmcustom.a".to_owned(), 3)].into_iter();
+        let answer = admin.answer(method, target, &[view("app"), view("other")], &mut further);
+        (answer.status, answer.body)
+    }
+
+    #[test]
+    fn membership_counters_are_those_of_the_members() {
+        let (status, body) = ask(
+            &mut Admin::default(),
+            "GET",
+            "/stats?filter=^cluster%5C.app%5C.membership_",
+        );
+        let expected = "cluster.app.membership_change: 4\n\
+                        cluster.app.membership_degraded: 0\n\
+                        cluster.app.membership_excluded: 1\n\
+                        cluster.app.membership_healthy: 1\n\
+                        cluster.app.membership_total: 2\n";
+        assert_eq!((status, body.as_str()), (200, expected));
+        let (_, body) = ask(
+            &mut Admin::default(),
+            "GET",
+            "/stats?format=json&filter=wasm",
+        );
+        assert_eq!(body, r#"{"stats":[{"name":"wasmcustom.a","value":3}]}"#);
+    }
+
+    #[test]
+    fn clusters_are_shown_as_protobuf_writes_json() {
+        let (_, body) = ask(
+            &mut Admin::default(),
+            "GET",
+            "/clusters?format=json&filter=^app$",
+        );
+        let shown: Value = serde_json::from_str(&body).expect("it is JSON");
+        let statuses = shown.pointer("/cluster_statuses");
+        assert_eq!(statuses.and_then(Value::as_array).map(Vec::len), Some(1));
+        let at = |path: &str| {
+            shown
+                .pointer(&format!("/cluster_statuses/0{path}"))
+                .cloned()
+        };
+        assert_eq!(
+            at("/host_statuses/0/locality"),
+            Some(json!({ "zone": "a" }))
+        );
+        assert_eq!(
+            at("/host_statuses/0/stats/4"),
+            Some(json!({ "name": "rq_total", "value": "7" }))
+        );
+        assert_eq!(
+            at("/host_statuses/0/stats/0"),
+            Some(json!({ "name": "cx_connect_fail" }))
+        );
+        assert_eq!(
+            at("/host_statuses/1/health_status"),
+            Some(json!({ "eds_health_status": "DRAINING" }))
+        );
+        assert_eq!(at("/host_statuses/2"), None);
+        assert_eq!(
+            ask(
+                &mut Admin::default(),
+                "GET",
+                "/clusters?format=json&filter=nobody"
+            ),
+            (200, "{}".to_owned())
+        );
+    }
+
+    #[test]
+    fn health_check_fails_and_is_taken_back_by_post_only() {
+        let mut admin = Admin::default();
+        assert_eq!(ask(&mut admin, "GET", "/ready"), (200, "LIVE\n".to_owned()));
+        assert_eq!(ask(&mut admin, "GET", "/healthcheck/fail").0, 405);
+        assert_eq!(ask(&mut admin, "POST", "/healthcheck/fail").0, 200);
+        assert_eq!(
+            ask(&mut admin, "GET", "/ready"),
+            (503, "DRAINING\n".to_owned())
+        );
+        assert_eq!(ask(&mut admin, "POST", "/healthcheck/ok").0, 200);
+        assert_eq!(ask(&mut admin, "GET", "/ready").0, 200);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let mut admin = Admin::default();
+        for (target, status) in [
+            ("/clusters?filter=(", 400),
+            ("/stats?filter=%28", 400),
+            ("/x", 404),
+            ("", 404),
+            ("/stats?filter=%zz%", 200),
+        ] {
+            assert_eq!(ask(&mut admin, "GET", target).0, status, "{target}");
+        }
+    }
+}
