@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod build;
 pub mod check;
+pub mod closed_loop;
 pub mod commands;
 pub mod engine;
 pub mod exit;
@@ -16,6 +17,7 @@ pub mod output;
 pub mod prove;
 pub mod recording;
 pub mod replay;
+pub mod scenario;
 pub mod testing;
 pub mod workspace;
 

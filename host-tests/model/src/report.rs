@@ -2,6 +2,8 @@
 //!
 //! The closed loop and the real Envoy fill the same rows, so that they can be compared.
 
+use std::io;
+
 use crate::router::Flags;
 
 /// What became of one request. Endpoints are addresses as the scenario has them.
@@ -37,7 +39,7 @@ pub struct Row {
     pub total_ns: u64,
     /// Bytes of the answer's body.
     pub body_bytes: u64,
-    /// What happened on it as a WebSocket.
+    /// What happened on it as a WebSocket; of every request that asked for one, also when it was refused.
     pub socket: Option<Socket>,
 }
 
@@ -51,6 +53,33 @@ pub struct Socket {
     /// The code it was closed with, at the client; `None`: its connection was cut (1006).
     pub close_code: Option<u16>,
 }
+
+/// Takes what a run reports, as it happens: the report, a file, or both.
+pub trait Sink {
+    /// A request has ended.
+    ///
+    /// # Errors
+    /// What it is written to fails.
+    fn row(&mut self, row: &Row) -> io::Result<()>;
+
+    /// So many requests are under way at an endpoint now, from all workers. Called when the number has grown.
+    fn in_flight(&mut self, endpoint: &str, now_ns: u64, count: u32);
+
+    /// A figure of the whole run that rows don't show, at the run's end: one of [`RUN_FIGURES`], or `metrics.NAME` for a
+    /// counter or gauge of a plugin.
+    fn figure(&mut self, name: &str, value: f64);
+}
+
+/// Figures of a whole run that the driver reports, with what they are.
+pub const RUN_FIGURES: [(&str, &str); 4] = [
+    ("call_outs", "calls that plugins made"),
+    ("fuel_per_request", "instructions of plugins per request"),
+    ("guest_faults", "callbacks that ran out of fuel or memory"),
+    (
+        "traps",
+        "callbacks that trapped, those without fuel or memory too",
+    ),
+];
 
 impl Row {
     /// Returns the endpoint that answered.

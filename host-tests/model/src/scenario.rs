@@ -80,6 +80,42 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Scenario {
+    /// Returns the scenario that a baseline stands for: without the plugins, and with what the baseline replaces.
+    #[must_use]
+    pub fn with_baseline(&self, baseline: &Baseline) -> Self {
+        let mut changed = self.clone();
+        let is_native = |filter: &Filter| matches!(filter, Filter::RemoveHeaders(_));
+        changed.filters.retain(is_native);
+        changed.faults.clear();
+        changed.baselines.clear();
+        changed.expect.clear();
+        if changed.routes.is_empty() && baseline.retry.is_some() {
+            changed.routes.push(Route {
+                cluster: changed.clusters.first().map(|first| first.name.clone()),
+                ..Route::default()
+            });
+        }
+        for route in &mut changed.routes {
+            if let Some(retry) = &baseline.retry {
+                route.retry = Some(retry.clone());
+            }
+        }
+        for cluster in &mut changed.clusters {
+            cluster.upstream_filters.retain(is_native);
+            let balancer = match &baseline.balancer {
+                Some(balancer) => balancer.clone(),
+                None => cluster.balancer.without_override(),
+            };
+            cluster.balancer = balancer;
+            if let Some(breakers) = baseline.circuit_breakers {
+                cluster.circuit_breakers = breakers;
+            }
+        }
+        changed
+    }
+}
+
 fn first_seed() -> Vec<u64> {
     vec![1]
 }

@@ -99,6 +99,17 @@ pub enum Balancer {
     Reference(Reference),
 }
 
+impl Balancer {
+    /// Returns what chooses when no plugin names an endpoint.
+    #[must_use]
+    pub fn without_override(&self) -> Self {
+        match self {
+            Self::OverrideHost { fallback, .. } => fallback.without_override(),
+            _ => self.clone(),
+        }
+    }
+}
+
 /// Balancers of other projects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,8 @@
+//! Scenario files: reading one, with everything that it names.
+//!
+//! [`read`] checks a file and returns what it says; [`LoadedScenario::load`] builds and compiles the modules as well and
+//! opens the recordings. Nothing here runs a scenario.
+
+mod load;
+
+pub use load::{LoadedFilter, LoadedScenario};
