@@ -6,6 +6,7 @@
 //! same report.
 
 pub mod balance;
+pub mod budget;
 pub mod draw;
 pub mod report;
 pub mod router;
