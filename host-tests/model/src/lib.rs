@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod balance;
+pub mod budget;
 pub mod draw;
 pub mod endpoint;
 pub mod latency;
