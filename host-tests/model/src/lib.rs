@@ -10,6 +10,7 @@ pub mod balance;
 pub mod budget;
 pub mod draw;
 pub mod endpoint;
+pub mod frames;
 pub mod latency;
 pub mod report;
 pub mod router;
