@@ -12,7 +12,6 @@ mod draw;
 mod drive;
 mod exchange;
 mod expect;
-mod flags;
 mod jar;
 mod known;
 mod load;
