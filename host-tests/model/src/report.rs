@@ -68,6 +68,9 @@ pub trait Sink {
     /// A figure of the whole run that rows don't show, at the run's end: one of [`RUN_FIGURES`], or `metrics.NAME` for a
     /// counter or gauge of a plugin.
     fn figure(&mut self, name: &str, value: f64);
+
+    /// A plugin trapped in a callback on a thread.
+    fn trap(&mut self, _plugin: &str, _callback: &str, _thread: &str, _message: &str) {}
 }
 
 /// Figures of a whole run that the driver reports, with what they are.

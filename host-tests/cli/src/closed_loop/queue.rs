@@ -34,6 +34,19 @@ pub(super) enum Event {
     PerTryTimeout { stream: u64, work: u64 },
     /// The next attempt begins.
     Retry { stream: u64 },
+    /// A connection to an endpoint is made.
+    Connected {
+        cluster: usize,
+        thread: usize,
+        host: usize,
+    },
+    /// A connection to an endpoint can't be made.
+    ConnectFails {
+        cluster: usize,
+        thread: usize,
+        host: usize,
+        reset: Reset,
+    },
     /// An attempt, or a call-out, ends without an answer.
     Fails { work: u64, reset: Reset },
     /// An endpoint does with a request what it was going to do.
