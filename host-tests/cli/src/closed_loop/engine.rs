@@ -8,7 +8,6 @@ use tidegate_model::draw::Draws;
 use tidegate_model::report::Sink;
 use tidegate_model::router::{Edge, Flags};
 use tidegate_model::scenario::{ClusterKind, Route};
-use tidegate_model::traffic::Arrival;
 
 use super::RunError;
 use super::arrivals::Arrivals;
@@ -23,8 +22,8 @@ use crate::replay::observe::Watching;
 /// Everything while a scenario runs.
 pub(super) struct Engine {
     pub(super) arrivals: Box<dyn Arrivals>,
-    /// The arrival that [`Event::Arrive`] is about.
-    pub(super) next: Option<Arrival>,
+    /// When the next request is expected.
+    pub(super) expected_ns: Option<u64>,
     pub(super) duration_ns: u64,
     pub(super) workers: u32,
     pub(super) seed: u64,
@@ -64,7 +63,7 @@ impl Engine {
     pub(super) fn run(mut self, sink: &mut dyn Sink) -> Result<(), RunError> {
         self.expect_arrival()?;
         loop {
-            let is_over = self.streams.is_empty() && self.next.is_none();
+            let is_over = self.streams.is_empty() && self.expected_ns.is_none();
             if is_over || !self.queue.is_pending() && !self.may_timers_help() {
                 break;
             }
@@ -117,14 +116,17 @@ impl Engine {
 
     /// Gets the next request ready.
     pub(super) fn expect_arrival(&mut self) -> Result<(), RunError> {
-        if self.next.is_some() {
+        let next = self.arrivals.next_ns()?;
+        let Some(at_ns) = next.filter(|at_ns| *at_ns < self.duration_ns) else {
             return Ok(());
-        }
-        let next = self.arrivals.next_arrival()?;
-        if let Some(arrival) = next.filter(|arrival| arrival.at_ns < self.duration_ns) {
-            let at_ns = arrival.at_ns.max(self.now_ns);
-            self.queue.push(at_ns, Event::Arrive);
-            self.next = Some(arrival);
+        };
+        // One that waited for another's end can come before the one that was expected.
+        if self
+            .expected_ns
+            .is_none_or(|expected_ns| at_ns < expected_ns)
+        {
+            self.queue.push(at_ns.max(self.now_ns), Event::Arrive);
+            self.expected_ns = Some(at_ns);
         }
         Ok(())
     }
@@ -132,12 +134,15 @@ impl Engine {
     fn on_event(&mut self, event: Event, sink: &mut dyn Sink) -> Result<(), RunError> {
         match event {
             Event::Arrive => {
-                let arrival = self.next.take();
-                self.expect_arrival()?;
-                match arrival {
-                    Some(arrival) => self.arrive(arrival, sink),
-                    None => Ok(()),
+                self.expected_ns = None;
+                let next_ns = self.arrivals.next_ns()?;
+                if next_ns.is_some_and(|at_ns| at_ns <= self.now_ns && at_ns < self.duration_ns)
+                    && let Some(arrival) = self.arrivals.next_arrival()?
+                {
+                    self.expect_arrival()?;
+                    return self.arrive(arrival, sink);
                 }
+                self.expect_arrival()
             }
             Event::RequestBody { stream, part } => self.request_body(stream, part, sink),
             Event::Frame { stream, index } => self.client_frame(stream, index, sink),

@@ -6,6 +6,7 @@ use tidegate_host::{ClusterConfig, HostFault, LogLevel, Proxy, Status};
 use tidegate_model::draw::Draws;
 use tidegate_model::router::Edge;
 use tidegate_model::scenario::{ClusterKind, Fault, FaultStatus, Route};
+use tidegate_model::traffic::Traffic;
 
 use super::RunError;
 use super::client::Jars;
@@ -56,8 +57,8 @@ pub(super) fn engine(loaded: &LoadedScenario, seed: u64) -> Result<Engine, RunEr
         LoadedFilter::Plugin(_) => None,
     });
     Ok(Engine {
-        arrivals: super::arrivals::of(loaded, seed),
-        next: None,
+        arrivals: Box::new(Traffic::new(scenario, seed)),
+        expected_ns: None,
         duration_ns: scenario.duration.ns(),
         workers: scenario.workers,
         seed,

@@ -192,10 +192,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
         seed.deserialize(key).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, FillError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, FillError> {
         match self.value.take() {
             Some(value) => seed.deserialize(Filler(value)),
             None => Err(FillError("a value before its key".to_owned())),
@@ -250,10 +247,7 @@ impl<'de> VariantAccess<'de> for Belonging<'_> {
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, FillError> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, FillError> {
         match self.value {
             Some(node) => seed.deserialize(Filler(node)),
             None => Err(FillError(format!(
@@ -263,11 +257,7 @@ impl<'de> VariantAccess<'de> for Belonging<'_> {
         }
     }
 
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, FillError> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, FillError> {
         match self.value {
             Some(node) => Filler(node).deserialize_any(visitor),
             None => self.unit_variant().and_then(|()| visitor.visit_unit()),

@@ -37,17 +37,16 @@ pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
 
 impl ReadScenario {
     pub(super) fn open(path: &Path) -> Result<Self, ScenarioError> {
-        let text = text_of(path).map_err(|(text, finding)| {
-            ScenarioError::new(path, &text, vec![finding])
-        })?;
+        let text = text_of(path)
+            .map_err(|(text, finding)| ScenarioError::new(path, &text, vec![finding]))?;
         Self::parse(path, text)
     }
 
     pub(super) fn parse(path: &Path, text: String) -> Result<Self, ScenarioError> {
-        let tree = yaml::parse(&text)
-            .map_err(|finding| ScenarioError::new(path, &text, vec![finding]))?;
-        let scenario = fill(&tree)
-            .map_err(|finding| ScenarioError::new(path, &text, vec![finding]))?;
+        let tree =
+            yaml::parse(&text).map_err(|finding| ScenarioError::new(path, &text, vec![finding]))?;
+        let scenario =
+            fill(&tree).map_err(|finding| ScenarioError::new(path, &text, vec![finding]))?;
         let read = Self {
             scenario,
             file: path.to_path_buf(),
@@ -117,11 +116,14 @@ impl ReadScenario {
         let sources = self.scenario.traffic.iter().enumerate();
         sources
             .filter_map(|(index, source)| match source {
-                Source::Recording(recorded) => recorded
-                    .session
-                    .parse::<SessionKey>()
-                    .err()
-                    .map(|error| (format!("traffic[{index}].recording.session"), error.to_string())),
+                Source::Recording(recorded) => {
+                    recorded.session.parse::<SessionKey>().err().map(|error| {
+                        (
+                            format!("traffic[{index}].recording.session"),
+                            error.to_string(),
+                        )
+                    })
+                }
                 Source::Generated(_) | Source::Requests(_) => None,
             })
             .collect()
@@ -129,12 +131,16 @@ impl ReadScenario {
 
     /// The plugins with their places.
     pub(super) fn filters(scenario: &Scenario) -> Vec<(String, &[Filter])> {
-        let upstream = scenario.clusters.iter().enumerate().map(|(index, cluster)| {
-            (
-                format!("clusters[{index}].upstream_filters"),
-                cluster.upstream_filters.as_slice(),
-            )
-        });
+        let upstream = scenario
+            .clusters
+            .iter()
+            .enumerate()
+            .map(|(index, cluster)| {
+                (
+                    format!("clusters[{index}].upstream_filters"),
+                    cluster.upstream_filters.as_slice(),
+                )
+            });
         std::iter::once(("filters".to_owned(), scenario.filters.as_slice()))
             .chain(upstream)
             .collect()
@@ -222,10 +228,7 @@ fn locate(tree: &Node, path: &str, message: &str) -> Range<usize> {
         Value::Scalar(..) => node.at.clone(),
         Value::Mapping(fields) => {
             let named = quoted.find_map(|name| fields.iter().find(|(key, _)| key.text == name));
-            named.map_or_else(
-                || node.at.start..node.at.start,
-                |(key, _)| key.at.clone(),
-            )
+            named.map_or_else(|| node.at.start..node.at.start, |(key, _)| key.at.clone())
         }
         Value::Sequence(_) => node.at.start..node.at.start,
     }

@@ -65,10 +65,7 @@ fn advice(name: &str, known: &[String]) -> String {
 }
 
 /// Returns the name that was probably meant.
-pub(super) fn nearest<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut found: Option<(f64, &str)> = None;
     for candidate in known {
         let likeness = strsim::jaro_winkler(name, candidate);

@@ -58,7 +58,10 @@ pub(super) fn parse(text: &str) -> Result<Node, Finding> {
         let at = places.range(span);
         match event {
             Event::StreamEnd => {
-                return Err(Finding::at(at, "there is nothing in it; a scenario has at least `what`, `duration`, `traffic` and `clusters`"));
+                return Err(Finding::at(
+                    at,
+                    "there is nothing in it; a scenario has at least `what`, `duration`, `traffic` and `clusters`",
+                ));
             }
             Event::DocumentStart(_) => documents += 1,
             Event::StreamStart | Event::Nothing | Event::DocumentEnd => {}
@@ -121,12 +124,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn node(
-        &mut self,
-        event: Event<'_>,
-        at: Range<usize>,
-        depth: usize,
-    ) -> Result<Node, Finding> {
+    fn node(&mut self, event: Event<'_>, at: Range<usize>, depth: usize) -> Result<Node, Finding> {
         if depth > DEEPEST {
             return Err(Finding::at(
                 at,
@@ -225,7 +223,10 @@ impl<'a> Places<'a> {
             .copied()
             .unwrap_or(self.text.len());
         let rest = self.text.get(begin..).unwrap_or_default();
-        let inside = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+        let inside = rest
+            .char_indices()
+            .nth(column)
+            .map_or(rest.len(), |(at, _)| at);
         begin + inside
     }
 
@@ -287,7 +288,10 @@ mod tests {
     fn nesting_without_end_is_refused_at_once() {
         for open in ["[", "{a: ", "- "] {
             let (_, said) = refused(&open.repeat(100_000));
-            assert!(said.contains("nested") || said.contains("no YAML"), "{said}");
+            assert!(
+                said.contains("nested") || said.contains("no YAML"),
+                "{said}"
+            );
         }
     }
 }
