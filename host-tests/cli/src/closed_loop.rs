@@ -6,6 +6,7 @@
 //!
 //! Limits: memory is bounded by what is under way at a time, and by the cookies of the clients that have some.
 
+mod answers;
 mod arrivals;
 mod calls;
 mod client;
@@ -16,6 +17,7 @@ mod queue;
 mod router;
 mod start;
 mod stream;
+mod verdicts;
 
 use tidegate_host::{InputError, StartError};
 use tidegate_model::report::Sink;
