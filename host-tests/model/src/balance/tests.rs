@@ -5,6 +5,7 @@ use crate::scenario::{Balancer as Of, Health, Reference};
 mod envoy;
 mod health;
 mod named;
+mod published;
 mod reference;
 
 fn host(port: u32, weight: u32) -> Host {
