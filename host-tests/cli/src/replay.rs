@@ -18,7 +18,7 @@ mod known;
 mod load;
 pub(crate) mod observe;
 mod options;
-mod sessions;
+pub(crate) mod sessions;
 mod story;
 mod totals;
 mod watch;

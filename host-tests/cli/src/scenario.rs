@@ -7,9 +7,13 @@ mod fill;
 mod load;
 mod problem;
 mod read;
+mod recorded;
+mod traffic;
 mod wording;
 mod yaml;
 
 pub use load::{LoadedFilter, LoadedScenario};
 pub use problem::ScenarioError;
 pub use read::read;
+pub use recorded::Recording;
+pub use traffic::ScenarioTraffic;

@@ -1,13 +1,16 @@
 //! A scenario with all that its run needs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidegate_host::{Engine, FailurePolicy, Limits};
-use tidegate_model::scenario::{self, Baseline, Filter, OnTrap, Scenario};
+use tidegate_model::scenario::{self, Baseline, Filter, Latency, OnTrap, Scenario, Source, State};
 
 use super::problem::ScenarioError;
 use super::read::ReadScenario;
+use super::recorded::Recording;
 use crate::exit::{ExitCode, Failure};
 use crate::output::Output;
 use crate::replay::{self, Plugin};
@@ -25,6 +28,8 @@ pub struct LoadedScenario {
     pub filters: Vec<LoadedFilter>,
     /// For each of `scenario.clusters` the filters that each attempt passes.
     pub upstream_filters: Vec<Vec<LoadedFilter>>,
+    /// The recordings among `scenario.traffic`, by position.
+    pub recordings: BTreeMap<usize, Arc<Recording>>,
 }
 
 /// A filter that can be put into a chain.
@@ -74,6 +79,7 @@ impl LoadedScenario {
             path: path.to_path_buf(),
             filters: chains.next().unwrap_or_default(),
             upstream_filters: chains.collect(),
+            recordings: recordings(&read, folder)?,
             scenario: read.scenario,
         })
     }
@@ -165,6 +171,58 @@ fn configuration_of(
         serde_json::Value::String(text) => Ok(text.clone().into_bytes()),
         value => serde_json::to_vec(value).map_err(|error| ("configuration", error.into())),
     }
+}
+
+/// Opens the recordings.
+fn recordings(
+    read: &ReadScenario,
+    folder: &Path,
+) -> anyhow::Result<BTreeMap<usize, Arc<Recording>>> {
+    let mut recordings = BTreeMap::new();
+    for (index, source) in read.scenario.traffic.iter().enumerate() {
+        let Source::Recording(recorded) = source else {
+            continue;
+        };
+        let place = format!("traffic[{index}].recording.file");
+        let refused = |message: String| usage(read.refuse([(place.clone(), message)]));
+        let session = recorded.session.parse().unwrap_or_default();
+        let recording = Recording::read(&folder.join(&recorded.file), &session)
+            .map_err(|error| refused(error.to_string()))?;
+        if recording.is_empty() {
+            return Err(refused("there is no request in it".to_owned()));
+        }
+        recordings.insert(index, Arc::new(recording));
+    }
+    let has_latency = recordings.values().any(|recording| recording.has_latency());
+    if !recordings.is_empty() && !has_latency {
+        let problems = needs_latency(&read.scenario).map(|place| {
+            let message = "no recording says how long its upstream took; write another latency";
+            (place, message.to_owned())
+        });
+        let problems: Vec<_> = problems.collect();
+        if !problems.is_empty() {
+            return Err(usage(read.refuse(problems)));
+        }
+    }
+    Ok(recordings)
+}
+
+/// Returns the places that ask for recorded latencies.
+fn needs_latency(scenario: &Scenario) -> impl Iterator<Item = String> {
+    let clusters = scenario.clusters.iter().enumerate();
+    clusters.flat_map(|(cluster, of)| {
+        of.endpoints
+            .iter()
+            .enumerate()
+            .filter(|(_, endpoint)| {
+                matches!(endpoint.latency, Latency::Recorded)
+                    || endpoint
+                        .timeline
+                        .iter()
+                        .any(|phase| matches!(phase.state, State::Slow(Latency::Recorded)))
+            })
+            .map(move |(index, _)| format!("clusters[{cluster}].endpoints[{index}].latency"))
+    })
 }
 
 /// Puts an error to its place if the scenario is to blame.
