@@ -14,7 +14,9 @@ use crate::module_file::ModuleFile;
 mod locate;
 mod render;
 
+pub(crate) use locate::line_and_column;
 pub use render::render;
+pub(crate) use render::render_problems;
 
 /// What Tidegate's plugins begin the report of a refused configuration with.
 const REJECTED: &str = "plugin config rejected: ";

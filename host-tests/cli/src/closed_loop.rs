@@ -1,13 +1,73 @@
 //! Runs a scenario: its traffic, through its filters, against its endpoints, in virtual time.
+//!
+//! Model: one queue of events in the order of their times, then of their making. The real filters run in the host; the
+//! router, the load balancers and the endpoints are those of `tidegate-model`. Nothing reads a clock, and every part draws
+//! from a stream of its own: with the same seed the same bytes come out.
+//!
+//! Limits: memory is bounded by what is under way at a time, and by the cookies of the clients that have some.
 
+mod answers;
+mod arrivals;
+mod calls;
+mod client;
+mod cluster;
+mod endpoints;
+mod engine;
+mod queue;
+mod router;
+mod start;
+mod stream;
+mod verdicts;
+
+use tidegate_host::{InputError, StartError};
 use tidegate_model::report::Sink;
 
+use crate::exit::ExitCode;
+use crate::recording::RecordingError;
 use crate::scenario::LoadedScenario;
+
+/// A run that can't go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The WebAssembly engine doesn't start.
+    #[error("{0}")]
+    Engine(String),
+    /// The proxy refused what the model did: a fault of this tool.
+    #[error("the proxy refused what the model did: a fault of the runner")]
+    Input(#[from] InputError),
+    /// The report can't be written.
+    #[error("can't write the result")]
+    Output(#[from] std::io::Error),
+    /// A recording is at fault.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The proxy didn't start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl RunError {
+    /// Returns the code that a command ends with when this is why.
+    #[must_use]
+    pub const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Recording(_) => ExitCode::Usage,
+            Self::Start(StartError::Rejected { .. }) => ExitCode::ConfigRejected,
+            Self::Start(StartError::Trapped { .. } | StartError::Instantiate { .. }) => {
+                ExitCode::GuestTrapped
+            }
+            Self::Engine(_) | Self::Input(_) | Self::Output(_) | Self::Start(_) => {
+                ExitCode::Internal
+            }
+        }
+    }
+}
 
 /// Runs a scenario once, with one seed, and hands out what became of each request when it ends.
 ///
 /// # Errors
-/// The proxy doesn't start, a recording can't be read, `sink` fails.
-pub fn run(_scenario: &LoadedScenario, _seed: u64, _sink: &mut dyn Sink) -> anyhow::Result<()> {
-    Ok(())
+/// See [`RunError`].
+pub fn run(scenario: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Result<(), RunError> {
+    start::engine(scenario, seed)?.run(sink)
 }

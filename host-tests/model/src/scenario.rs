@@ -6,6 +6,7 @@
 mod chain;
 mod cluster;
 mod endpoint;
+mod problems;
 mod route;
 mod traffic;
 
@@ -18,7 +19,9 @@ pub use traffic::{
     Source,
 };
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
 
 use crate::units::Span;
 
@@ -29,7 +32,11 @@ pub struct Scenario {
     /// What it is about, in one sentence.
     pub what: String,
     /// Begins everything that looks random. Several are several runs, and the report has all of them.
-    #[serde(default = "first_seed")]
+    #[serde(
+        default = "first_seed",
+        alias = "seed",
+        deserialize_with = "one_or_several"
+    )]
     pub seeds: Vec<u64>,
     /// How long requests come; those under way then still end.
     pub duration: Span,
@@ -114,6 +121,31 @@ impl Scenario {
         }
         changed
     }
+}
+
+/// Takes `seed: 3` for `seeds: [3]`.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    struct Seeds;
+    impl<'de> de::Visitor<'de> for Seeds {
+        type Value = Vec<u64>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a whole number, at least 0, or a list of them")
+        }
+
+        fn visit_u64<E: de::Error>(self, seed: u64) -> Result<Vec<u64>, E> {
+            Ok(vec![seed])
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u64>, A::Error> {
+            let mut seeds = Vec::new();
+            while let Some(seed) = list.next_element()? {
+                seeds.push(seed);
+            }
+            Ok(seeds)
+        }
+    }
+    deserializer.deserialize_any(Seeds)
 }
 
 fn first_seed() -> Vec<u64> {

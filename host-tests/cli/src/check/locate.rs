@@ -32,7 +32,7 @@ pub(super) fn locate(text: &str, path: &str, quoted: &[&str]) -> Option<Range<us
 }
 
 /// Returns line and column, from 1, of a byte.
-pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+pub(crate) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.as_bytes().get(..at).unwrap_or_default();
     let line = before.split(|byte| *byte == b'\n').count();
     let column = before

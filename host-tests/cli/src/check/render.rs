@@ -13,6 +13,23 @@ use super::{Problem, Verdict};
 /// Draws the problems of a configuration, several lines each. `text` is the configuration.
 #[must_use]
 pub fn render(verdict: &Verdict, text: &str, colours: bool) -> String {
+    // Shown text may end in a log that others read.
+    render_problems(
+        &verdict.path,
+        &without_secrets(text),
+        &verdict.problems,
+        colours,
+    )
+}
+
+/// Draws problems into the text of a file, as it is.
+#[must_use]
+pub(crate) fn render_problems(
+    path: &str,
+    text: &str,
+    problems: &[Problem],
+    colours: bool,
+) -> String {
     let theme = if colours {
         GraphicalTheme::unicode()
     } else {
@@ -22,10 +39,9 @@ pub fn render(verdict: &Verdict, text: &str, colours: bool) -> String {
         .with_width(110)
         .with_links(false)
         .with_context_lines(1);
-    // Shown text may end in a log that others read.
-    let source = NamedSource::new(&verdict.path, without_secrets(text));
+    let source = NamedSource::new(path, text.to_owned());
     let mut drawn = String::new();
-    for problem in &verdict.problems {
+    for problem in problems {
         let report = Report {
             problem,
             source: &source,
@@ -57,7 +73,10 @@ impl Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.problem.path, self.parts().0)
+        if !self.problem.path.is_empty() {
+            write!(formatter, "{}: ", self.problem.path)?;
+        }
+        formatter.write_str(self.parts().0)
     }
 }
 

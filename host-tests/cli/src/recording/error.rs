@@ -170,7 +170,7 @@ impl RecordingError {
     }
 
     /// Makes an error for an input as a whole.
-    pub(super) fn of_input(input: &str, problem: impl Into<RecordingProblem>) -> Self {
+    pub(crate) fn of_input(input: &str, problem: impl Into<RecordingProblem>) -> Self {
         Self(Box::new(Finding {
             input: input.to_owned(),
             place: None,

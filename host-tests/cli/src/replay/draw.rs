@@ -10,7 +10,7 @@ pub const fn mix(number: u64) -> u64 {
 }
 
 /// Chooses the worker of a connection. Connections spread evenly, and one stays where it is.
-pub(super) fn worker(connection: u64, seed: u64, workers: u32) -> u32 {
+pub(crate) fn worker(connection: u64, seed: u64, workers: u32) -> u32 {
     let drawn = mix(connection.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ mix(seed));
     // The high half times the count: every worker is as likely as another to one part in 2³².
     u32::try_from(((drawn >> 32) * u64::from(workers.max(1))) >> 32).unwrap_or(0)

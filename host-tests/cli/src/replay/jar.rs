@@ -7,7 +7,7 @@ use tidegate_host::HeaderMap;
 
 /// Cookies of one client.
 #[derive(Debug, Default)]
-pub(super) struct Jar {
+pub(crate) struct Jar {
     cookies: Vec<Cookie>,
 }
 
@@ -25,7 +25,7 @@ const COOKIES_MAX: usize = 180;
 
 impl Jar {
     /// Takes a `set-cookie` header that came at `now_ns` on the answer to a request for `request_path`.
-    pub(super) fn set(&mut self, header: &[u8], request_path: &[u8], now_ns: u64) {
+    pub(crate) fn set(&mut self, header: &[u8], request_path: &[u8], now_ns: u64) {
         let mut parts = header.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let Some((name, value)) = parts
             .next()
@@ -71,7 +71,7 @@ impl Jar {
     }
 
     /// Adds the cookies to a request that don't stand in it already. Returns how many.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap, now_ns: u64) -> usize {
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap, now_ns: u64) -> usize {
         if self.cookies.is_empty() {
             return 0;
         }

@@ -14,28 +14,28 @@ const LOG_BYTES_MAX: usize = 4_096;
 
 /// What was seen since it was last taken.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) logs: Vec<Log>,
-    pub(super) traps: Vec<Trap>,
+pub(crate) struct Seen {
+    pub(crate) logs: Vec<Log>,
+    pub(crate) traps: Vec<Trap>,
 }
 
 /// The replay's end of the observer.
 #[derive(Debug, Clone)]
-pub(super) struct Watching {
+pub(crate) struct Watching {
     seen: Arc<Mutex<Seen>>,
     is_new: Arc<AtomicBool>,
 }
 
 /// The proxy's end.
 #[derive(Debug)]
-pub(super) struct Eyes {
+pub(crate) struct Eyes {
     watching: Watching,
     level: LogLevel,
 }
 
 impl Watching {
     /// Makes both ends; lines below `level` aren't kept.
-    pub(super) fn new(level: LogLevel) -> (Self, Eyes) {
+    pub(crate) fn new(level: LogLevel) -> (Self, Eyes) {
         let watching = Self {
             seen: Arc::default(),
             is_new: Arc::default(),
@@ -44,7 +44,7 @@ impl Watching {
     }
 
     /// Takes what was seen since the last time; `None` when that is nothing, which costs next to nothing.
-    pub(super) fn take(&self) -> Option<Seen> {
+    pub(crate) fn take(&self) -> Option<Seen> {
         self.is_new
             .swap(false, Ordering::Relaxed)
             .then(|| std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner)))

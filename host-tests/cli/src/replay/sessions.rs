@@ -28,16 +28,16 @@ struct Client {
 
 /// A client, and how it was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Its number, from 0.
-    pub(super) session: usize,
+    pub(crate) session: usize,
     /// Whether by a cookie of the recording.
     by_cookie: bool,
 }
 
 /// All clients.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     key: SessionKey,
     numbers: HashMap<Name, usize>,
     clients: Vec<Client>,
@@ -45,7 +45,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(key: SessionKey) -> Self {
+    pub(crate) fn new(key: SessionKey) -> Self {
         Self {
             key,
             numbers: HashMap::new(),
@@ -55,12 +55,12 @@ impl Sessions {
     }
 
     /// Returns how many there are.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.clients.len()
     }
 
     /// Finds the client of a stream; clients are numbered from 0 in the order in which they appear.
-    pub(super) fn of(&mut self, open: &Open<'_>, headers: &Headers<'_>) -> Found {
+    pub(crate) fn of(&mut self, open: &Open<'_>, headers: &Headers<'_>) -> Found {
         let by_cookie = self
             .key
             .cookies()
@@ -87,7 +87,7 @@ impl Sessions {
     }
 
     /// Takes note of a recorded response: with it the client may have got the cookie that names it from then on.
-    pub(super) fn answered(&mut self, found: Found, headers: &Headers<'_>) {
+    pub(crate) fn answered(&mut self, found: Found, headers: &Headers<'_>) {
         if !self.key.needs_headers() {
             return;
         }
@@ -135,7 +135,7 @@ impl Sessions {
     }
 
     /// Returns the cookies of a client.
-    pub(super) fn jar(&mut self, session: usize) -> Option<&mut Jar> {
+    pub(crate) fn jar(&mut self, session: usize) -> Option<&mut Jar> {
         self.clients.get_mut(session).map(|client| &mut client.jar)
     }
 }

@@ -1,7 +1,7 @@
 //! Endpoints: how fast they answer, how many at a time, and what happens to them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
@@ -210,4 +210,24 @@ pub enum Health {
     Unhealthy,
     /// `DRAINING`.
     Draining,
+}
+
+impl Endpoint {
+    /// Returns each of the endpoints that this one stands for: `count` of them, with addresses that count up.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        (0..self.count).map(|offset| {
+            let mut one = self.clone();
+            one.count = 1;
+            let ip = match self.address.ip() {
+                IpAddr::V4(ip) => {
+                    IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits().wrapping_add(offset)))
+                }
+                IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(
+                    ip.to_bits().wrapping_add(u128::from(offset)),
+                )),
+            };
+            one.address.set_ip(ip);
+            one
+        })
+    }
 }
