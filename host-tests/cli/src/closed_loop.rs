@@ -58,9 +58,7 @@ impl RunError {
             | Self::Input(_)
             | Self::Output(_)
             | Self::Recording(_)
-            | Self::Start(_) => {
-                ExitCode::Internal
-            }
+            | Self::Start(_) => ExitCode::Internal,
         }
     }
 }

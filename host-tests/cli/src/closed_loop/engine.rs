@@ -55,8 +55,8 @@ pub(super) struct Engine {
     pub(super) requests: u64,
 }
 
-/// What a callback that ran out of fuel or memory says in its trap's text.
-const FAULTS: [&str; 3] = ["all fuel consumed", "limit:", "memory"];
+/// What the host says of a callback that crossed a limit.
+const FAULTS: [&str; 2] = ["out of fuel", " limit: "];
 
 impl Engine {
     /// Runs to the end: until no request is under way and none comes.
@@ -269,7 +269,9 @@ impl Engine {
     fn figures(&self, sink: &mut dyn Sink) {
         sink.figure("call_outs", as_figure(self.call_outs));
         sink.figure("traps", as_figure(self.traps));
-        sink.figure("guest_faults", as_figure(self.guest_faults));
+        let refused: u64 = self.proxy.vms().iter().map(|vm| vm.memory_refused).sum();
+        let faults = self.guest_faults.saturating_add(refused);
+        sink.figure("guest_faults", as_figure(faults));
         let fuel: u64 = self
             .proxy
             .cost()
