@@ -12,7 +12,6 @@ pub(crate) mod draw;
 mod drive;
 mod exchange;
 mod expect;
-mod flags;
 pub(crate) mod jar;
 mod known;
 mod load;

@@ -28,7 +28,8 @@ pub use edge::Edge;
 pub use flags::Flags;
 pub use headers::{Headers, HeadersMut};
 pub use reply::{
-    HANDSHAKE_FAILED, Reply, VIA_UPSTREAM, direct_response, handshake_failed, no_cluster, no_route,
+    HANDSHAKE_FAILED, Reply, VIA_UPSTREAM, direct_response, handshake_failed, no_cluster,
+    no_endpoint, no_route,
 };
 
 /// How an attempt ended without an answer's headers.

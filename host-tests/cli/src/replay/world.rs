@@ -6,11 +6,11 @@ use tidegate_host::{
     CloseReason, HeaderMap, InputError, Output, Proxy, ResponseAttributes, StreamId,
     UpstreamAttributes,
 };
+use tidegate_model::router::Flags;
 
 use super::body::BodyWatch;
 use super::diff::{Difference, diff};
 use super::exchange::{Change, Exchange, LocalReply};
-use super::flags;
 use super::known::Known;
 use super::observe::Watching;
 use super::options::{Answers, Detail};
@@ -188,7 +188,10 @@ impl World {
             !stream.is_cut && (!stream.held.is_empty() || self.proxy.is_paused(stream.id));
         if !stream.is_cut && (close.details.is_some() || close.flags.is_some()) {
             let response = ResponseAttributes {
-                flags: close.flags.as_deref().map_or(0, flags::bits),
+                flags: close
+                    .flags
+                    .as_deref()
+                    .map_or(0, |flags| Flags::parse(flags).0),
                 code_details: close.details.as_deref().unwrap_or_default().to_owned(),
                 backend_latency_ns: None,
             };

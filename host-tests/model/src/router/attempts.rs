@@ -5,7 +5,7 @@ use super::conditions::Decision;
 use super::flags::Flags;
 use super::headers::{Headers, HeadersMut, milliseconds};
 use super::policy::{Policy, Wish};
-use super::reply::Reply;
+use super::reply::{Reply, no_endpoint};
 use super::{Reset, Verdict};
 use crate::draw::Draws;
 use crate::scenario;
@@ -131,12 +131,7 @@ impl Attempts {
     /// There is no endpoint for the attempt that just began. That is never repeated.
     pub fn on_no_endpoint(&mut self, breakers: &mut Breakers) -> Reply {
         self.finish(breakers);
-        let mut reply = Reply::new(
-            503,
-            "no healthy upstream",
-            "no_healthy_upstream",
-            Flags::NO_HEALTHY_UPSTREAM,
-        );
+        let mut reply = no_endpoint();
         self.add_count(&mut reply);
         reply
     }
@@ -217,7 +212,7 @@ impl Attempts {
                 return Verdict::Pass { flags: Flags::NONE };
             }
             self.finish(breakers);
-            let (flags, details) = reset.texts().cut();
+            let (flags, details) = reset.cut();
             return Verdict::Cut { flags, details };
         }
         breakers.budget.on_outcome(false, now_ns);
@@ -230,7 +225,7 @@ impl Attempts {
             Err(flags) => {
                 let mut reply = match reset {
                     Reset::PerTryTimeout => self.late("upstream_per_try_timeout"),
-                    _ => reset.texts().reply(self.count > 1),
+                    _ => reset.reply(self.count > 1),
                 };
                 reply.flags |= flags;
                 self.add_count(&mut reply);

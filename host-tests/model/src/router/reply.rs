@@ -36,6 +36,17 @@ impl Reply {
     }
 }
 
+/// Answers a request for which there is no endpoint.
+#[must_use]
+pub fn no_endpoint() -> Reply {
+    Reply::new(
+        503,
+        "no healthy upstream",
+        "no_healthy_upstream",
+        Flags::NO_HEALTHY_UPSTREAM,
+    )
+}
+
 /// Answers a request that no route matches.
 #[must_use]
 pub fn no_route() -> Reply {
@@ -62,7 +73,7 @@ pub const fn handshake_failed(status: u16) -> bool {
 }
 
 /// How an attempt's end is called.
-pub(super) struct Texts {
+struct Texts {
     status: u16,
     reason: &'static str,
     details: &'static str,
@@ -70,7 +81,43 @@ pub(super) struct Texts {
 }
 
 impl Reset {
-    pub(super) const fn texts(self) -> Texts {
+    /// Answers the client after an attempt that nothing came of; `retried` says whether it was a later one than the first.
+    ///
+    /// Not for [`Self::PerTryTimeout`], whose answer is that of a time-out.
+    #[must_use]
+    pub fn reply(self, retried: bool) -> Reply {
+        let texts = self.texts();
+        let latest = if retried {
+            "retried and the latest "
+        } else {
+            ""
+        };
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. {latest}reset reason: {}",
+            texts.reason
+        );
+        let details = format!(
+            "upstream_reset_before_response_started{{{}}}",
+            texts.details
+        );
+        let mut reply = Reply::new(texts.status, &body, &details, texts.flags);
+        if self == Self::Overflow {
+            reply
+                .headers
+                .push(("x-envoy-overloaded", "true".to_owned()));
+        }
+        reply
+    }
+
+    /// Returns the flags and the details of a stream whose answer ended in its body.
+    #[must_use]
+    pub fn cut(self) -> (Flags, String) {
+        let texts = self.texts();
+        let details = format!("upstream_reset_after_response_started{{{}}}", texts.details);
+        (texts.flags, details)
+    }
+
+    const fn texts(self) -> Texts {
         let (status, reason, details, flags) = match self {
             Self::ConnectFailure => (
                 503,
@@ -91,7 +138,7 @@ impl Reset {
                 Flags::UPSTREAM_CONNECTION_TERMINATION,
             ),
             Self::Overflow => (503, "overflow", "overflow", Flags::UPSTREAM_OVERFLOW),
-            // A time-out has texts of its own, unless its answer had begun, and then it doesn't count.
+            // Envoy resets an attempt that took too long itself; what it says to the client then is about the time.
             Self::Local | Self::PerTryTimeout => {
                 (503, "local reset", "local_reset", Flags::LOCAL_RESET)
             }
@@ -120,34 +167,5 @@ impl Reset {
             details,
             flags,
         }
-    }
-}
-
-impl Texts {
-    /// Answers the client after an attempt that nothing came of.
-    pub(super) fn reply(&self, retried: bool) -> Reply {
-        let latest = if retried {
-            "retried and the latest "
-        } else {
-            ""
-        };
-        let body = format!(
-            "upstream connect error or disconnect/reset before headers. {latest}reset reason: {}",
-            self.reason
-        );
-        let details = format!("upstream_reset_before_response_started{{{}}}", self.details);
-        let mut reply = Reply::new(self.status, &body, &details, self.flags);
-        if self.flags == Flags::UPSTREAM_OVERFLOW {
-            reply
-                .headers
-                .push(("x-envoy-overloaded", "true".to_owned()));
-        }
-        reply
-    }
-
-    /// Returns the flags and the details of an answer that ended in its body.
-    pub(super) fn cut(&self) -> (Flags, String) {
-        let details = format!("upstream_reset_after_response_started{{{}}}", self.details);
-        (self.flags, details)
     }
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use tidegate_host::{
     CallAnswer, CloseReason, HeaderMap, Output, ResponseAttributes, StreamId, UpstreamAttributes,
 };
+use tidegate_model::router::{Reply, Reset, direct_response, no_cluster, no_endpoint, no_route};
 
 use super::driver::Driver;
 use super::edge;
@@ -11,17 +12,6 @@ use super::exchange::{Part, note_request, together};
 use crate::fidelity::case::{Behaviour, Protocol, Route};
 use crate::fidelity::line::{Line, Thread};
 use crate::fidelity::received::Received;
-
-/// SOURCE: Envoy's response flags.
-const NO_HEALTHY_UPSTREAM: u64 = 0x2;
-const REMOTE_RESET: u64 = 0x10;
-const CONNECTION_FAILURE: u64 = 0x20;
-const CONNECTION_TERMINATION: u64 = 0x40;
-const NO_ROUTE: u64 = 0x100;
-const PROTOCOL_ERROR: u64 = 0x0080_0000;
-
-const RESET_PREFIX: &str =
-    "upstream connect error or disconnect/reset before headers. reset reason: ";
 
 impl<'c> Driver<'c> {
     /// Tells the host who serves.
@@ -46,25 +36,23 @@ impl<'c> Driver<'c> {
         exchange.connected = true;
         let (stream, answered, chunked) = (exchange.stream, exchange.answered, exchange.chunked);
         if !answered {
-            return if streams {
-                self.fail("remote reset", "remote_reset", REMOTE_RESET)
+            let reset = if streams {
+                Reset::RemoteReset
             } else {
-                self.fail(
-                    "connection termination",
-                    "connection_termination",
-                    CONNECTION_TERMINATION,
-                )
+                Reset::ConnectionTermination
             };
+            return self.answer(reset.reply(false));
         }
-        let (details, flags) = match (streams, chunked) {
-            (true, _) => ("remote_reset", REMOTE_RESET),
+        let reset = match (streams, chunked) {
+            (true, _) => Reset::RemoteReset,
             // A chunk that does not end is no HTTP.
-            (false, true) => ("protocol_error", PROTOCOL_ERROR),
-            (false, false) => ("connection_termination", CONNECTION_TERMINATION),
+            (false, true) => Reset::ProtocolError,
+            (false, false) => Reset::ConnectionTermination,
         };
+        let (flags, details) = reset.cut();
         let facts = ResponseAttributes {
-            flags,
-            code_details: format!("upstream_reset_after_response_started{{{details}}}"),
+            flags: flags.0,
+            code_details: details,
             ..ResponseAttributes::default()
         };
         self.proxy.set_response(stream, facts)?;
@@ -73,12 +61,7 @@ impl<'c> Driver<'c> {
     }
 
     /// The router answers itself, since no answer came.
-    fn fail(&mut self, reason: &str, details: &str, flags: u64) -> Result<()> {
-        let details = format!("upstream_reset_before_response_started{{{details}}}");
-        self.answer(503, &format!("{RESET_PREFIX}{reason}"), &details, flags)
-    }
-
-    fn answer(&mut self, status: u32, body: &str, details: &str, flags: u64) -> Result<()> {
+    fn answer(&mut self, reply: Reply) -> Result<()> {
         let stream = self.exchange()?.stream;
         if let Some(attempt) = self.exchange()?.attempt.take() {
             self.proxy
@@ -88,12 +71,17 @@ impl<'c> Driver<'c> {
         self.proxy.set_response(
             stream,
             ResponseAttributes {
-                flags,
+                flags: reply.flags.0,
                 ..ResponseAttributes::default()
             },
         )?;
-        self.proxy
-            .local_reply(stream, status, HeaderMap::new(), body.as_bytes(), details)?;
+        self.proxy.local_reply(
+            stream,
+            u32::from(reply.status),
+            HeaderMap::new(),
+            reply.body.as_bytes(),
+            &reply.details,
+        )?;
         Ok(())
     }
 
@@ -125,14 +113,14 @@ impl<'c> Driver<'c> {
         let stream = self.exchange()?.stream;
         if headers.get(":authority").is_none() || headers.get(":path").is_none() {
             self.proxy.set_route(stream, "", "")?;
-            return self.answer(404, "", "route_not_found", NO_ROUTE);
+            return self.answer(no_route());
         }
         let route = self.route(&headers);
         let name = route.map_or("default", |route| &route.name);
         self.proxy
             .set_route(stream, &self.cluster_of(route), name)?;
         if let Some(status) = route.and_then(|route| route.direct) {
-            return self.answer(u32::from(status), "", "direct_response", 0);
+            return self.answer(direct_response(status));
         }
         let name = route.and_then(|route| route.cluster.as_deref());
         let cluster = self
@@ -141,26 +129,13 @@ impl<'c> Driver<'c> {
             .iter()
             .find(|it| Some(it.name.as_str()) == name);
         if name == Some("nowhere") {
-            return self.answer(503, "", "cluster_not_found", 0);
+            return self.answer(no_cluster());
         }
         if let Some(cluster) = cluster {
             return match cluster.behaviour {
-                Behaviour::Empty => self.answer(
-                    503,
-                    "no healthy upstream",
-                    "no_healthy_upstream",
-                    NO_HEALTHY_UPSTREAM,
-                ),
-                Behaviour::Refuses => self.fail(
-                    "remote connection failure",
-                    "remote_connection_failure|delayed_connect_error:_Connection_refused",
-                    CONNECTION_FAILURE,
-                ),
-                Behaviour::Resets => self.fail(
-                    "connection termination",
-                    "connection_termination",
-                    CONNECTION_TERMINATION,
-                ),
+                Behaviour::Empty => self.answer(no_endpoint()),
+                Behaviour::Refuses => self.answer(Reset::ConnectFailure.reply(false)),
+                Behaviour::Resets => self.answer(Reset::ConnectionTermination.reply(false)),
                 Behaviour::Silent => Ok(()),
                 Behaviour::Answers => {
                     self.exchange()?.routed = true;
@@ -272,7 +247,7 @@ impl<'c> Driver<'c> {
                 }
                 Ok(())
             }
-            Output::Reset { .. } => self.fail("local reset", "local_reset", 0),
+            Output::Reset { .. } => self.answer(Reset::Local.reply(false)),
         }
     }
 
