@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod fidelity;
 pub mod paths;
 pub mod recordings;
+pub mod scenario;
 pub mod sticky;
 pub mod upstream;
 pub mod wait;

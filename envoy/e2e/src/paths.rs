@@ -26,3 +26,9 @@ pub fn bootstraps() -> PathBuf {
 pub fn recordings() -> PathBuf {
     root().join("host-tests/recordings")
 }
+
+/// Returns the folder of the scenarios.
+#[must_use]
+pub fn scenarios() -> PathBuf {
+    root().join("host-tests/scenarios")
+}

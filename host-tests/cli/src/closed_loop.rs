@@ -7,7 +7,6 @@
 //! Limits: memory is bounded by what is under way at a time, and by the cookies of the clients that have some.
 
 mod answers;
-mod arrivals;
 mod calls;
 mod client;
 mod cluster;
@@ -23,7 +22,6 @@ use tidegate_host::{InputError, StartError};
 use tidegate_model::report::Sink;
 
 use crate::exit::ExitCode;
-use crate::recording::RecordingError;
 use crate::scenario::LoadedScenario;
 
 /// A run that can't go on.
@@ -39,9 +37,9 @@ pub enum RunError {
     /// The report can't be written.
     #[error("can't write the result")]
     Output(#[from] std::io::Error),
-    /// A recording is at fault.
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
+    /// What was put aside of a recording can't be read.
+    #[error("can't read what was put aside of a recording")]
+    Recording(#[source] std::io::Error),
     /// The proxy didn't start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -52,14 +50,15 @@ impl RunError {
     #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Recording(_) => ExitCode::Usage,
             Self::Start(StartError::Rejected { .. }) => ExitCode::ConfigRejected,
             Self::Start(StartError::Trapped { .. } | StartError::Instantiate { .. }) => {
                 ExitCode::GuestTrapped
             }
-            Self::Engine(_) | Self::Input(_) | Self::Output(_) | Self::Start(_) => {
-                ExitCode::Internal
-            }
+            Self::Engine(_)
+            | Self::Input(_)
+            | Self::Output(_)
+            | Self::Recording(_)
+            | Self::Start(_) => ExitCode::Internal,
         }
     }
 }

@@ -92,6 +92,9 @@ pub trait Sink {
     /// counter or gauge of a plugin.
     fn figure(&mut self, name: &str, value: f64);
 
+    /// A plugin logged a line: its level and text.
+    fn log(&mut self, _level: &str, _message: &str) {}
+
     /// A plugin trapped in a callback on a thread.
     fn trap(&mut self, _plugin: &str, _callback: &str, _thread: &str, _message: &str) {}
 }

@@ -10,7 +10,6 @@ use tidegate_model::router::{Edge, Flags};
 use tidegate_model::scenario::{ClusterKind, Route};
 
 use super::RunError;
-use super::arrivals::Arrivals;
 use super::calls::AdminCall;
 use super::client::Jars;
 use super::cluster::Cluster;
@@ -18,10 +17,11 @@ use super::endpoints::{FAILED, Work};
 use super::queue::{Event, Queue};
 use super::stream::Stream;
 use crate::replay::observe::Watching;
+use crate::scenario::ScenarioTraffic;
 
 /// Everything while a scenario runs.
 pub(super) struct Engine {
-    pub(super) arrivals: Box<dyn Arrivals>,
+    pub(super) traffic: ScenarioTraffic,
     /// When the next request is expected.
     pub(super) expected_ns: Option<u64>,
     pub(super) duration_ns: u64,
@@ -55,8 +55,8 @@ pub(super) struct Engine {
     pub(super) requests: u64,
 }
 
-/// What a callback that ran out of fuel or memory says in its trap's text.
-const FAULTS: [&str; 3] = ["all fuel consumed", "limit:", "memory"];
+/// What the host says of a callback that crossed a limit.
+const FAULTS: [&str; 2] = ["out of fuel", " limit: "];
 
 impl Engine {
     /// Runs to the end: until no request is under way and none comes.
@@ -116,7 +116,7 @@ impl Engine {
 
     /// Gets the next request ready.
     pub(super) fn expect_arrival(&mut self) -> Result<(), RunError> {
-        let next = self.arrivals.next_ns()?;
+        let next = self.traffic.next_ns();
         let Some(at_ns) = next.filter(|at_ns| *at_ns < self.duration_ns) else {
             return Ok(());
         };
@@ -135,9 +135,9 @@ impl Engine {
         match event {
             Event::Arrive => {
                 self.expected_ns = None;
-                let next_ns = self.arrivals.next_ns()?;
+                let next_ns = self.traffic.next_ns();
                 if next_ns.is_some_and(|at_ns| at_ns <= self.now_ns && at_ns < self.duration_ns)
-                    && let Some(arrival) = self.arrivals.next_arrival()?
+                    && let Some(arrival) = self.traffic.next().map_err(RunError::Recording)?
                 {
                     self.expect_arrival()?;
                     return self.arrive(arrival, sink);
@@ -208,6 +208,9 @@ impl Engine {
                 let is_fault = FAULTS.iter().any(|text| trap.message.contains(text));
                 self.guest_faults += u64::from(is_fault);
             }
+            for log in &seen.logs {
+                sink.log(log.level, &log.message);
+            }
             for trap in seen.traps {
                 sink.trap(&trap.plugin, &trap.callback, &trap.thread, &trap.message);
             }
@@ -259,14 +262,16 @@ impl Engine {
         stream.row.total_ns = self.now_ns.saturating_sub(stream.row.started_ns);
         sink.row(&stream.row)?;
         let (source, number) = (stream.row.source, stream.row.number);
-        self.arrivals.ended(source, number, self.now_ns);
+        self.traffic.ended(source, number, self.now_ns);
         self.expect_arrival()
     }
 
     fn figures(&self, sink: &mut dyn Sink) {
         sink.figure("call_outs", as_figure(self.call_outs));
         sink.figure("traps", as_figure(self.traps));
-        sink.figure("guest_faults", as_figure(self.guest_faults));
+        let refused: u64 = self.proxy.vms().iter().map(|vm| vm.memory_refused).sum();
+        let faults = self.guest_faults.saturating_add(refused);
+        sink.figure("guest_faults", as_figure(faults));
         let fuel: u64 = self
             .proxy
             .cost()

@@ -6,7 +6,6 @@ use tidegate_host::{ClusterConfig, HostFault, LogLevel, Proxy, Status};
 use tidegate_model::draw::Draws;
 use tidegate_model::router::Edge;
 use tidegate_model::scenario::{ClusterKind, Fault, FaultStatus, Route};
-use tidegate_model::traffic::Traffic;
 
 use super::RunError;
 use super::client::Jars;
@@ -15,7 +14,7 @@ use super::engine::Engine;
 use super::queue::{Event, Queue};
 use crate::engine::engine as wasm_engine;
 use crate::replay::observe::Watching;
-use crate::scenario::{LoadedFilter, LoadedScenario};
+use crate::scenario::{LoadedFilter, LoadedScenario, ScenarioTraffic};
 
 /// When virtual time begins, in nanoseconds since the Unix epoch: 2023-11-14T22:13:20Z.
 const START_NS: u64 = 1_700_000_000_000_000_000;
@@ -57,7 +56,7 @@ pub(super) fn engine(loaded: &LoadedScenario, seed: u64) -> Result<Engine, RunEr
         LoadedFilter::Plugin(_) => None,
     });
     Ok(Engine {
-        arrivals: Box::new(Traffic::new(scenario, seed)),
+        traffic: ScenarioTraffic::new(loaded, seed).map_err(RunError::Recording)?,
         expected_ns: None,
         duration_ns: scenario.duration.ns(),
         workers: scenario.workers,
@@ -103,12 +102,12 @@ fn proxy(
 ) -> Result<(Watching, Proxy), RunError> {
     let scenario = &loaded.scenario;
     let engine = wasm_engine().map_err(|error| RunError::Engine(format!("{error:#}")))?;
-    let (watching, eyes) = Watching::new(LogLevel::Critical);
+    let (watching, eyes) = Watching::new(LogLevel::Info);
     let mut builder = Proxy::builder(&engine)
         .workers(scenario.workers)
         .seed(seed)
         .start_time_ns(START_NS)
-        .log_level(LogLevel::Warn)
+        .log_level(LogLevel::Info)
         .shuffle_simultaneous(true)
         .observer(Box::new(eyes));
     for filter in &loaded.filters {

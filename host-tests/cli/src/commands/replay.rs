@@ -1,5 +1,9 @@
 //! `tidegate replay`.
 
+mod scenarios;
+
+pub use scenarios::finish;
+
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,11 +26,13 @@ use crate::replay::{
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Recordings: files or directories, of any format that `record` reads; `-` is standard input. All of them are
-    /// one recording.
-    #[arg(required = true, value_name = "RECORDING")]
+    /// one recording. Or scenarios, which end in `.yaml`: traffic against modelled endpoints, through the filters that
+    /// they name.
+    #[arg(required = true, value_name = "RECORDING|SCENARIO")]
     recordings: Vec<PathBuf>,
     /// A module, or the name of a plugin of this checkout. Repeated, it is a chain that requests pass in this order.
-    #[arg(short, long = "plugin", required = true, value_name = "MODULE|NAME")]
+    /// Needed for recordings.
+    #[arg(short, long = "plugin", value_name = "MODULE|NAME")]
     plugins: Vec<String>,
     /// The configuration of the plugin: once for each `--plugin`, in the same order; `none` for none.
     #[arg(short, long = "config", value_name = "FILE|none")]
@@ -37,9 +43,9 @@ pub struct Arguments {
     /// Worker threads of the proxy; a connection stays on one.
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: u32,
-    /// Seed of everything that looks random.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    seed: u64,
+    /// Seed of everything that looks random; 1 without it, and for scenarios those that they name.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
     /// Which streams are one client: `auto` (what the recording says, else the connection), `connection`, `source-ip`,
     /// `cookie:NAME`, `header:NAME`; several joined by `+` (all of them) and `,` (the first that a request has).
     #[arg(long, default_value = "auto", value_name = "KEY")]
@@ -73,6 +79,15 @@ pub struct Arguments {
     /// Write the file of `--expect` instead of comparing with it.
     #[arg(long, requires = "expect")]
     bless: bool,
+    /// Of scenarios: write the expectations and whether they hold as JUnit's XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Of scenarios: write a line of JSON for each request.
+    #[arg(long, value_name = "FILE")]
+    requests: Option<PathBuf>,
+    /// Of scenarios: run them with the real Envoy, real servers and real clients, in real time.
+    #[arg(long)]
+    real: bool,
     #[command(flatten)]
     reading: Reading,
 }
@@ -120,6 +135,18 @@ enum Line<'a> {
 /// # Errors
 /// See the exit codes.
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    let mut paths = arguments.recordings.iter();
+    if paths.clone().all(|path| scenarios::is_scenario(path)) {
+        return scenarios::run(arguments, output);
+    }
+    if let Some(scenario) = paths.find(|path| scenarios::is_scenario(path)) {
+        return Err(Failure::usage(format_args!(
+            "`{}` is a scenario and others are recordings; replay them apart",
+            scenario.display()
+        ))
+        .into());
+    }
+    refuse_what_recordings_lack(arguments)?;
     let options = options(arguments, output)?;
     let names: Vec<String> = options
         .plugins
@@ -182,6 +209,25 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+fn refuse_what_recordings_lack(arguments: &Arguments) -> anyhow::Result<()> {
+    let given = [
+        ("--junit", arguments.junit.is_some()),
+        ("--requests", arguments.requests.is_some()),
+        ("--real", arguments.real),
+    ];
+    for (flag, is_given) in given {
+        if is_given {
+            let message = format!("`{flag}` is for scenarios, which end in `.yaml`");
+            return Err(Failure::usage(message).into());
+        }
+    }
+    if arguments.plugins.is_empty() {
+        let message = "recordings are replayed through plugins: name one with `--plugin`";
+        return Err(Failure::usage(message).into());
+    }
+    Ok(())
+}
+
 fn options(arguments: &Arguments, output: &Output) -> anyhow::Result<Options> {
     if !arguments.configs.is_empty() && arguments.configs.len() != arguments.plugins.len() {
         return Err(Failure::usage(format_args!(
@@ -230,7 +276,7 @@ fn options(arguments: &Arguments, output: &Output) -> anyhow::Result<Options> {
     Ok(Options {
         plugins,
         workers: arguments.workers,
-        seed: arguments.seed,
+        seed: arguments.seed.unwrap_or(1),
         profile: match arguments.profile {
             Like::Envoy => Profile::Envoy,
             Like::Spec => Profile::Spec,
@@ -261,20 +307,24 @@ pub(super) fn failed(error: ReplayError, output: &Output) -> anyhow::Result<Exit
     match error {
         ReplayError::Recording(error) => return Ok(record::report(&error, output)),
         ReplayError::Output(error) => return Err(error.into()),
-        ReplayError::Start(
-            StartError::Rejected { ref logs, .. } | StartError::Trapped { ref logs, .. },
-        ) => {
-            for line in logs {
-                output.complain(format_args!(
-                    "{}: {}",
-                    line.level.name(),
-                    String::from_utf8_lossy(&line.message)
-                ));
-            }
-        }
-        ReplayError::Input { .. } | ReplayError::Start(_) => {}
+        ReplayError::Start(ref error) => show_logs(error, output),
+        ReplayError::Input { .. } => {}
     }
     Err(error).with_code(code)
+}
+
+/// Shows what plugins logged before they refused to start.
+fn show_logs(error: &StartError, output: &Output) {
+    let (StartError::Rejected { logs, .. } | StartError::Trapped { logs, .. }) = error else {
+        return;
+    };
+    for line in logs {
+        output.complain(format_args!(
+            "{}: {}",
+            line.level.name(),
+            String::from_utf8_lossy(&line.message)
+        ));
+    }
 }
 
 fn report_traps(totals: &Totals, output: &Output) {

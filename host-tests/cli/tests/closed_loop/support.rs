@@ -16,6 +16,7 @@ pub(crate) struct Ran {
     pub(crate) rows: Vec<Row>,
     pub(crate) figures: BTreeMap<String, f64>,
     pub(crate) traps: Vec<String>,
+    pub(crate) logs: Vec<String>,
     pub(crate) in_flight_max: BTreeMap<String, u32>,
 }
 
@@ -32,6 +33,10 @@ impl Sink for Ran {
 
     fn figure(&mut self, name: &str, value: f64) {
         self.figures.insert(name.to_owned(), value);
+    }
+
+    fn log(&mut self, _level: &str, message: &str) {
+        self.logs.push(message.to_owned());
     }
 
     fn trap(&mut self, plugin: &str, callback: &str, thread: &str, message: &str) {
