@@ -197,7 +197,8 @@ impl Engine {
             return Ok(());
         };
         if is_cut {
-            return self.attempt_failed(key, work, Reset::ConnectionTermination, sink);
+            // The answer said how long it is.
+            return self.attempt_failed(key, work, Reset::ProtocolError, sink);
         }
         loop {
             let Some(current) = self
@@ -233,8 +234,8 @@ impl Engine {
         };
         self.endpoint_sends_body(key, bytes, false, sink)?;
         if is_over {
-            // Its own end comes behind the Close.
-            self.endpoint_sends_body(key, &[], true, sink)?;
+            // Its own end comes behind the Close. To Envoy the end of an upgraded connection is one like any other.
+            self.attempt_failed(key, work, Reset::ConnectionTermination, sink)?;
         }
         Ok(())
     }
