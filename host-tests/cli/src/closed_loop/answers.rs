@@ -197,7 +197,8 @@ impl Engine {
             return Ok(());
         };
         if is_cut {
-            return self.attempt_failed(key, work, Reset::ConnectionTermination, sink);
+            // Its length was told: what ends before is no HTTP.
+            return self.attempt_failed(key, work, Reset::ProtocolError, sink);
         }
         loop {
             let Some(current) = self
