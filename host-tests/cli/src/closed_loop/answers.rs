@@ -234,8 +234,8 @@ impl Engine {
         };
         self.endpoint_sends_body(key, bytes, false, sink)?;
         if is_over {
-            // Its own end comes behind the Close.
-            self.endpoint_sends_body(key, &[], true, sink)?;
+            // It closes its connection behind the Close. Envoy takes no such end for a clean one.
+            self.attempt_failed(key, work, Reset::ConnectionTermination, sink)?;
         }
         Ok(())
     }
