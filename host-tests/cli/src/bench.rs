@@ -17,6 +17,7 @@ use crate::output::Output;
 use crate::replay::{self, Cost, Detail, Options, Plugin, Replay, Totals, Vm};
 use crate::workspace;
 
+pub mod closed_loop;
 mod corpus;
 pub mod importers;
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use self::exchange::Exchange;
 use self::generate::Generator;
+pub(super) use self::measure::memory;
 pub use self::measure::{Measurement, measure};
 use crate::output::Output;
 use crate::workspace;

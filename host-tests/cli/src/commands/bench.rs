@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::bench::{self, Measured, Report, Request, Spread, importers};
+use crate::bench::{self, Measured, Report, Request, Spread, closed_loop, importers};
 use crate::exit::ExitCode;
 use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands};
 
@@ -23,8 +23,23 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
+    /// Measure how fast a scenario runs in virtual time, with one worker and with sixteen, and in how much memory.
+    ClosedLoop(ClosedLoopArguments),
     /// Measure how fast recordings of every format are read, and in how much memory.
     Importers(ImportersArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ClosedLoopArguments {
+    /// About how many requests each run has.
+    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    requests: u64,
+    /// Seed of the scenario.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seed: u64,
+    /// Run with so many workers and print what that took: what the process for a number of workers does.
+    #[arg(long, hide = true, value_name = "WORKERS")]
+    measure: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,8 +66,10 @@ struct ImportersArguments {
 /// # Errors
 /// A plugin doesn't build or start.
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
-    if let Some(Subject::Importers(arguments)) = &arguments.subject {
-        return measure_importers(arguments, output);
+    match &arguments.subject {
+        Some(Subject::ClosedLoop(arguments)) => return measure_closed_loop(arguments, output),
+        Some(Subject::Importers(arguments)) => return measure_importers(arguments, output),
+        None => {}
     }
     let report = bench::run(
         &Request {
@@ -66,6 +83,57 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     } else {
         print(&report, output)?;
     }
+    Ok(ExitCode::Passed)
+}
+
+fn measure_closed_loop(
+    arguments: &ClosedLoopArguments,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let request = closed_loop::Request {
+        requests: arguments.requests,
+        seed: arguments.seed,
+    };
+    if let Some(workers) = arguments.measure {
+        output.json(&closed_loop::measure(workers, request, output)?)?;
+        return Ok(ExitCode::Passed);
+    }
+    let report = closed_loop::run(request, output)?;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(ExitCode::Passed);
+    }
+    output.line(format_args!(
+        "{}, seed {}, processor time of one core",
+        report.scenario, report.seed
+    ))?;
+    let mut table = Table::new(&[
+        ("workers", Align::Right),
+        ("requests", Align::Right),
+        ("per second", Align::Right),
+        ("goal", Align::Right),
+        ("", Align::Left),
+        ("a million in", Align::Right),
+        ("memory grew by", Align::Right),
+    ]);
+    for run in &report.runs {
+        let million_ms = 1_000_000_000_u64
+            .checked_div(run.requests_per_second)
+            .unwrap_or(0);
+        table.row([
+            run.workers.to_string(),
+            thousands(run.measurement.requests),
+            thousands(run.requests_per_second),
+            thousands(run.goal_per_second),
+            verdict(Some(run.met)),
+            format!("{}.{} s", million_ms / 1_000, million_ms % 1_000 / 100),
+            run.measurement
+                .peak_growth_bytes
+                .map(bytes)
+                .unwrap_or_default(),
+        ]);
+    }
+    output.line(table)?;
     Ok(ExitCode::Passed)
 }
 

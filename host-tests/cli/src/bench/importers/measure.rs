@@ -49,7 +49,7 @@ pub fn measure(path: &Path) -> anyhow::Result<Measurement> {
 }
 
 /// Reads a line of `/proc/self/status`, in bytes.
-fn memory(name: &str) -> Option<u64> {
+pub(crate) fn memory(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
