@@ -197,7 +197,7 @@ impl Engine {
             return Ok(());
         };
         if is_cut {
-            // The answer said how long it is.
+            // Its length was told: what ends before is no HTTP.
             return self.attempt_failed(key, work, Reset::ProtocolError, sink);
         }
         loop {
@@ -234,7 +234,7 @@ impl Engine {
         };
         self.endpoint_sends_body(key, bytes, false, sink)?;
         if is_over {
-            // Its own end comes behind the Close. To Envoy the end of an upgraded connection is one like any other.
+            // It closes its connection behind the Close. Envoy takes no such end for a clean one.
             self.attempt_failed(key, work, Reset::ConnectionTermination, sink)?;
         }
         Ok(())
