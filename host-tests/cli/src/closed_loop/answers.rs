@@ -197,7 +197,8 @@ impl Engine {
             return Ok(());
         };
         if is_cut {
-            return self.attempt_failed(key, work, Reset::ConnectionTermination, sink);
+            // Its length was told: what ends before is no HTTP.
+            return self.attempt_failed(key, work, Reset::ProtocolError, sink);
         }
         loop {
             let Some(current) = self
@@ -233,8 +234,8 @@ impl Engine {
         };
         self.endpoint_sends_body(key, bytes, false, sink)?;
         if is_over {
-            // Its own end comes behind the Close.
-            self.endpoint_sends_body(key, &[], true, sink)?;
+            // It closes its connection behind the Close. Envoy takes no such end for a clean one.
+            self.attempt_failed(key, work, Reset::ConnectionTermination, sink)?;
         }
         Ok(())
     }

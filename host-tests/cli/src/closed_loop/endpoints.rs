@@ -87,10 +87,17 @@ impl Engine {
             .get_mut(cluster)
             .and_then(|cluster| cluster.pool(thread, host))
             .map(|(pool, breakers)| pool.ask(number, breakers));
+        if connection == Some(Connection::Full)
+            && let Owner::Stream(key) = owner
+            && let Some(stream) = self.streams.get_mut(&key)
+            && let Some(endpoint) = stream.row.endpoints.last_mut()
+        {
+            *endpoint = None;
+        }
         match connection {
             Some(Connection::Begins) => self.begins(number, sink)?,
             Some(Connection::Waits { connects }) => self.connect(cluster, thread, host, connects),
-            Some(Connection::Overflows) | None => {
+            Some(Connection::Overflows | Connection::Full) | None => {
                 let reset = Reset::Overflow;
                 self.queue.push(
                     self.now_ns,

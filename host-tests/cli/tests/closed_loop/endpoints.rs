@@ -56,7 +56,7 @@ clusters:
     );
     assert_eq!(
         fail("{ fails: { ratio: 1, with: disconnect_in_body } }"),
-        ["0 / 200 [1] UC upstream_reset_after_response_started{connection_termination} 10"]
+        ["0 / 200 [1] UPE upstream_reset_after_response_started{protocol_error} 10"]
     );
     assert_eq!(
         fail("{ fails: { ratio: 1, with: { status: 500 }, after: 3ms } }"),

@@ -69,8 +69,11 @@ pub enum Asked {
         /// So many connections begin to be made; each ends with [`Pool::on_connected`] or [`Pool::on_connect_failed`].
         connects: u32,
     },
-    /// A circuit breaker is in its way: [`super::Reset::Overflow`].
+    /// There is an idle connection, but `max_requests` are under way: [`super::Reset::Overflow`].
     Overflows,
+    /// There is none, and `max_pending_requests` wait: [`super::Reset::Overflow`] too, and Envoy names no endpoint for the
+    /// attempt.
+    Full,
 }
 
 /// What becomes of one that waited.
@@ -105,7 +108,7 @@ impl Pool {
             };
         }
         if breakers.pending >= breakers.limits.max_pending_requests {
-            return Asked::Overflows;
+            return Asked::Full;
         }
         breakers.pending = breakers.pending.saturating_add(1);
         self.waiting.push_back(id);

@@ -43,7 +43,7 @@ fn the_first_request_waits_for_its_connection() {
 fn without_room_to_wait_a_cold_cluster_serves_nobody() {
     let mut breakers = limits(1, 0, 9);
     let mut pool = Pool::default();
-    assert_eq!(pool.ask(1, &mut breakers), Asked::Overflows);
+    assert_eq!(pool.ask(1, &mut breakers), Asked::Full);
     assert_eq!(breakers.connections, 0);
 }
 
@@ -54,7 +54,7 @@ fn one_connection_and_one_that_waits_leave_the_third_out() {
     assert_eq!(pool.ask(1, &mut breakers), Asked::Waits { connects: 1 });
     assert_eq!(pool.on_connected(&mut breakers), [begins(1)]);
     assert_eq!(pool.ask(2, &mut breakers), Asked::Waits { connects: 0 });
-    assert_eq!(pool.ask(3, &mut breakers), Asked::Overflows);
+    assert_eq!(pool.ask(3, &mut breakers), Asked::Full);
     assert_eq!(pool.on_ended(true, &mut breakers).served, [begins(2)]);
     assert_eq!(pool.ask(4, &mut breakers), Asked::Waits { connects: 0 });
 }
@@ -185,7 +185,7 @@ proptest! {
                             connecting[which] += connects;
                             waiting[which].insert(id);
                         }
-                        Asked::Overflows => {}
+                        Asked::Overflows | Asked::Full => {}
                     }
                 }
                 2 if connecting[which] > 0 => {
