@@ -1,77 +1,110 @@
-//! Plays scenarios in the real Envoy: `scenario [--compare] [--seed N] FILE…`.
+//! Plays scenarios in the real Envoy: `scenario [--compare] [--json] [--junit FILE] [--requests FILE] [--seed N] FILE…`.
+//!
+//! Without `--compare` it prints the report that `tidegate replay` prints of the model; with it, in what the two differ.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use tidegate_cli::commands::replay::finish;
 use tidegate_cli::engine::engine;
 use tidegate_cli::output::{Colour, Format, Output};
-use tidegate_cli::scenario::LoadedScenario;
+use tidegate_cli::scenario::{LoadedScenario, outcome};
 use tidegate_e2e::scenario;
-use tidegate_model::report::{Row, Sink};
+use tidegate_model::report::Sink;
+use tokio::runtime::Runtime;
 
 #[derive(Debug, Default)]
 struct Options {
     compare: bool,
+    json: bool,
+    junit: Option<PathBuf>,
+    requests: Option<PathBuf>,
     seed: Option<u64>,
     files: Vec<PathBuf>,
-}
-
-/// Takes what nobody asked for.
-struct Nothing;
-
-impl Sink for Nothing {
-    fn row(&mut self, _row: &Row) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn in_flight(&mut self, _endpoint: &str, _now_ns: u64, _count: u32) {}
-
-    fn figure(&mut self, _name: &str, _value: f64) {}
 }
 
 fn options() -> Result<Options> {
     let mut options = Options::default();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
+        let mut value = || {
+            let value = arguments.next();
+            value.with_context(|| format!("`{argument}` needs a value"))
+        };
         match argument.as_str() {
             "--compare" => options.compare = true,
-            "--seed" => {
-                let seed = arguments.next().context("`--seed` needs a number")?;
-                options.seed = Some(seed.parse().context("`--seed` needs a number")?);
-            }
+            "--json" => options.json = true,
+            "--junit" => options.junit = Some(value()?.into()),
+            "--requests" => options.requests = Some(value()?.into()),
+            "--seed" => options.seed = Some(value()?.parse().context("`--seed` needs a number")?),
             name => {
                 ensure!(!name.starts_with('-'), "unknown option `{name}`");
                 options.files.push(name.into());
             }
         }
     }
-    if options.files.is_empty() {
-        bail!("no scenario is named");
-    }
+    ensure!(!options.files.is_empty(), "no scenario is named");
     Ok(options)
 }
 
-#[tokio::main]
-async fn main() -> Result<ExitCode> {
+fn main() -> Result<ExitCode> {
     let options = options()?;
-    let output = Output::new(Format::Human, Colour::Auto, false);
+    let format = if options.json {
+        Format::Json
+    } else {
+        Format::Human
+    };
+    let output = Output::new(format, Colour::Auto, false);
     let engine = engine()?;
+    let mut all = Vec::new();
+    for file in &options.files {
+        let mut loaded = LoadedScenario::load(&engine, file, &output)?;
+        if let Some(seed) = options.seed {
+            loaded.scenario.seeds = vec![seed];
+        }
+        all.push(loaded);
+    }
+    let runtime = Runtime::new()?;
+    if options.compare {
+        return compare(&runtime, &all, &output);
+    }
+    let mut requests = match &options.requests {
+        Some(path) => Some(BufWriter::new(File::create(path)?)),
+        None => None,
+    };
+    let progress = output.progress("playing", None);
+    let mut outcomes = Vec::new();
+    for loaded in &all {
+        let mut run = |loaded: &LoadedScenario, seed, sink: &mut dyn Sink| {
+            for outcome in runtime.block_on(scenario::run(loaded, seed, sink))? {
+                sink.row(&outcome.row)?;
+            }
+            Ok(())
+        };
+        let requests = requests.as_mut().map(|file| file as &mut dyn Write);
+        outcomes.push(outcome(loaded, &mut run, requests, &progress)?);
+    }
+    progress.finish();
+    if let Some(requests) = &mut requests {
+        requests.flush()?;
+    }
+    let code = finish(&outcomes, options.junit.as_deref(), &output)?;
+    Ok(ExitCode::from(code.number()))
+}
+
+fn compare(runtime: &Runtime, all: &[LoadedScenario], output: &Output) -> Result<ExitCode> {
     let known = scenario::known()?;
     let mut holds = true;
-    for file in &options.files {
-        let loaded = LoadedScenario::load(&engine, file, &output)?;
-        let first = loaded.scenario.seeds.first().copied().unwrap_or(1);
-        let seed = options.seed.unwrap_or(first);
-        let outcomes = scenario::run(&loaded, seed, &mut Nothing).await?;
-        if options.compare {
-            let comparison = scenario::compare(&loaded, seed, &outcomes, &known)?;
+    for loaded in all {
+        for seed in &loaded.scenario.seeds {
+            let outcomes =
+                runtime.block_on(scenario::run(loaded, *seed, &mut scenario::Ignored))?;
+            let comparison = scenario::compare(loaded, *seed, &outcomes, &known)?;
             holds &= comparison.holds();
             output.line(comparison)?;
-        } else {
-            for outcome in outcomes {
-                output.line(format_args!("{outcome:?}"))?;
-            }
         }
     }
     Ok(ExitCode::from(u8::from(!holds)))

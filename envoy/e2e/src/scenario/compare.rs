@@ -15,6 +15,7 @@ use anyhow::Result;
 use tidegate_cli::closed_loop;
 use tidegate_cli::scenario::LoadedScenario;
 use tidegate_model::report::{Row, Sink, Socket};
+use tidegate_model::router::Flags;
 use tidegate_model::scenario::{Balancer, Scenario, Source};
 
 use super::Outcome;
@@ -177,7 +178,7 @@ fn one(
     };
     field("status", status(model), status(envoy));
     // The order of flags is no statement.
-    field("flags", bits(model), bits(envoy));
+    field("flags", model.flags.names(), envoy.flags.names());
     field("details", model.details.clone(), envoy.details.clone());
     field(
         "attempts",
@@ -194,6 +195,7 @@ fn one(
         socket(model.socket.as_ref()),
         socket(envoy.socket.as_ref()),
     );
+    let envoy_row = envoy;
     let same = model.endpoints.len() == envoy.endpoints.len()
         && model
             .endpoints
@@ -202,16 +204,14 @@ fn one(
             .all(|(model, envoy)| match (model, envoy) {
                 (Some(model), Some(envoy)) => turns.same(scenario, model, envoy),
                 (None, None) => true,
-                _ => false,
+                // Of an attempt that a circuit breaker stopped, Envoy doesn't log the endpoint.
+                (Some(_), None) => envoy_row.flags.contains(Flags::UPSTREAM_OVERFLOW),
+                (None, Some(_)) => false,
             });
     if !same {
         found.push(("endpoints", endpoints(model), endpoints(envoy)));
     }
     found
-}
-
-fn bits(row: &Row) -> String {
-    row.flags.names()
 }
 
 fn socket(socket: Option<&Socket>) -> String {

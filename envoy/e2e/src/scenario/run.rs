@@ -31,6 +31,20 @@ pub struct Outcome {
     pub text: String,
 }
 
+/// Takes what nobody asks for.
+#[derive(Debug)]
+pub struct Ignored;
+
+impl Sink for Ignored {
+    fn row(&mut self, _row: &Row) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn in_flight(&mut self, _endpoint: &str, _now_ns: u64, _count: u32) {}
+
+    fn figure(&mut self, _name: &str, _value: f64) {}
+}
+
 /// A cluster with what is behind it.
 #[derive(Debug)]
 struct Running {
@@ -38,7 +52,8 @@ struct Running {
     membership: Membership,
 }
 
-/// Plays a scenario once, with one seed. Rows go to `sink` in the order in which requests came.
+/// Plays a scenario once, with one seed, and returns what became of each request in the order in which they came; `sink`
+/// gets what is no request's.
 ///
 /// # Errors
 /// The scenario has something that no Envoy can run, Envoy can't be had or doesn't start, or what it says contradicts what
@@ -66,7 +81,7 @@ pub async fn run(loaded: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Res
             .iter()
             .map(|cluster| cluster.membership.follow(&cluster.endpoints, &clock));
         let changes = futures_util::future::try_join_all(changes);
-        let traffic = send_all(&loaded.scenario, seed, &clients, &clock, &recorded);
+        let traffic = send_all(loaded, seed, &clients, &clock, &recorded);
         let changes = async {
             changes.await?;
             // The scenario ends with its traffic.
@@ -77,6 +92,11 @@ pub async fn run(loaded: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Res
             Err(error) = changes => return Err(error),
         }
     };
+    for (name, value) in envoy.stats().await? {
+        if let Some(name) = name.strip_prefix("wasmcustom.") {
+            sink.figure(&format!("metrics.{name}"), as_figure(value));
+        }
+    }
     envoy.stop().await?;
     let logged = log::read(&envoy.folder().join("access.log"))?;
     let outcomes = outcomes(told, logged)?;
@@ -88,9 +108,6 @@ pub async fn run(loaded: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Res
                 sink.in_flight(&endpoint.address().to_string(), seen.at_ns, most);
             }
         }
-    }
-    for outcome in &outcomes {
-        sink.row(&outcome.row)?;
     }
     Ok(outcomes)
 }
@@ -221,4 +238,9 @@ fn outcome(arrival: &Arrival, told: Told, logged: Logged) -> Outcome {
         },
         text: told.text,
     }
+}
+
+/// A count as a figure; beyond what a float holds exactly nobody counts here.
+fn as_figure(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
 }

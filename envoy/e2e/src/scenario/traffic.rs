@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tidegate_cli::scenario::{LoadedScenario, ScenarioTraffic};
 use tidegate_model::scenario::{Scenario, Source};
-use tidegate_model::traffic::{Arrival, Traffic};
+use tidegate_model::traffic::Arrival;
 use tokio::task::JoinSet;
 
 use super::client::{Clients, Told};
@@ -24,20 +25,15 @@ pub(super) type Sent = (Arrival, String, Told);
 /// # Errors
 /// A source can't be sent from, the proxy takes no connection, or requests don't end.
 pub(super) async fn send_all(
-    scenario: &Scenario,
+    loaded: &LoadedScenario,
     seed: u64,
     clients: &Arc<Clients>,
     clock: &Clock,
     recorded: &Recorded,
 ) -> Result<Vec<Sent>> {
-    let is_recording = |source: &Source| matches!(source, Source::Recording(_));
-    if scenario.traffic.iter().any(is_recording) {
-        bail!(
-            "recordings can't be sent to the real Envoy yet: it takes generated and scripted requests"
-        );
-    }
+    let scenario = &loaded.scenario;
     let patience = PATIENCE + Duration::from_nanos(scenario.duration.ns());
-    let mut traffic = Traffic::new(scenario, seed);
+    let mut traffic = ScenarioTraffic::new(loaded, seed)?;
     let mut running: JoinSet<Result<Sent>> = JoinSet::new();
     let mut under_way = BTreeSet::new();
     let mut sent = Vec::new();
@@ -54,7 +50,7 @@ pub(super) async fn send_all(
                 sent.push((arrival, id, told));
             }
             () = clock.until(next.unwrap_or(0)), if next.is_some() => {
-                let Some(arrival) = traffic.next() else {
+                let Some(arrival) = traffic.next()? else {
                     continue;
                 };
                 let id = format!("scenario-{}-{}", arrival.source, arrival.number);

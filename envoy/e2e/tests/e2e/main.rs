@@ -14,4 +14,5 @@ mod live;
 mod observability;
 mod recordings;
 mod same_decisions;
+mod scenarios;
 mod websockets;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// How long a client that has said all waits for the last answers. One that closes waits for the answer to that instead.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// Sends frames at their times, and counts what comes, until the connection ends.
+/// Sends frames at their times, and counts what comes, until both sides have closed or the connection ends.
 pub(super) async fn speak(opened: Upgraded, frames: &[(u64, Vec<u8>)]) -> Socket {
     let mut socket = Socket::default();
     let (mut reader, mut writer) = split(TokioIo::new(opened));
@@ -45,12 +45,14 @@ pub(super) async fn speak(opened: Upgraded, frames: &[(u64, Vec<u8>)]) -> Socket
                         continue;
                     };
                     socket.close_code.get_or_insert(code);
-                    next = None;
-                    if !closed {
-                        closed = true;
-                        let close = Frame::close(code).encode(Some([0; 4]));
-                        let _ = writer.write_all(&close).await;
+                    if closed {
+                        // Both sides have said it. Envoy would keep the connection for another second, to let us end it.
+                        return socket;
                     }
+                    closed = true;
+                    next = None;
+                    let close = Frame::close(code).encode(Some([0; 4]));
+                    let _ = writer.write_all(&close).await;
                 }
             }
             () = due => {

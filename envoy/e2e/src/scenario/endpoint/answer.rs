@@ -31,8 +31,8 @@ use super::{Shared, Work, lock};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// How long a part of an answer is given to leave before the connection is closed behind it: closed at once, the proxy
-/// would see both together.
+/// How long an answer's headers are given to leave before the connection is closed behind them: closed at once, they
+/// would not leave at all.
 const PART: Duration = Duration::from_millis(20);
 
 /// Serves a connection to its end; an upgraded one too.
@@ -76,7 +76,8 @@ async fn respond(
     let Some(served) = work.begin(&path, is_upgrade, &id).await else {
         return pending().await;
     };
-    shared.clock.until(served.at_ns).await;
+    let now = shared.clock.now_ns();
+    tokio::time::sleep(Duration::from_nanos(served.at_ns.saturating_sub(now))).await;
     match served.with {
         Serving::Answer(answer) => Ok(whole(&answer, work)),
         Serving::Socket(answer) => {
@@ -117,49 +118,44 @@ fn accept(response: &mut Response<Body>, key: Option<&HeaderValue>) {
     }
 }
 
-/// An answer as it should be.
+/// An answer as it should be: the headers at once, the body at its end.
 fn whole(answer: &Answer, work: Work) -> Response<Body> {
     let mut response = headed(answer);
     let size = usize::try_from(answer.body_bytes).unwrap_or(usize::MAX);
     let takes = Duration::from_nanos(answer.body_takes.ns());
+    let body = Bytes::from(vec![b'x'; size]);
     if takes.is_zero() {
-        *response.body_mut() = Full::new(Bytes::from(vec![b'x'; size]))
+        *response.body_mut() = Full::new(body)
             .map_err(|never| match never {})
             .boxed_unsync();
         return response;
     }
-    // The first half with the headers, the second at the end.
-    let half = size / 2;
-    *response.body_mut() = parts(vec![half, size - half], takes, false, work);
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, answer.body_bytes.into());
+    *response.body_mut() = later(takes, Ok(body), work);
     response
 }
 
-/// An answer that breaks off after a part of its body.
+/// An answer that says how long it is and breaks off.
 fn broken(answer: &Answer, work: Work) -> Response<Body> {
     let mut response = headed(answer);
-    let size = answer.body_bytes.max(2);
+    let size = answer.body_bytes.max(1);
     response.headers_mut().insert(CONTENT_LENGTH, size.into());
-    let half = usize::try_from(size / 2).unwrap_or(usize::MAX);
-    *response.body_mut() = parts(vec![half], PART, true, work);
+    let takes = Duration::from_nanos(answer.body_takes.ns()).max(PART);
+    let end = Err(io::Error::other("the endpoint disconnects"));
+    *response.body_mut() = later(takes, end, work);
     response
 }
 
-/// A body of parts, with a pause before each but the first, and at its end maybe an error, which closes the connection.
-fn parts(sizes: Vec<usize>, pause: Duration, breaks: bool, work: Work) -> Body {
-    let parts = sizes.into_iter().map(Some).chain(breaks.then_some(None));
-    let state = (parts.collect::<Vec<_>>().into_iter(), true, work);
-    let stream = stream::unfold(state, move |(mut parts, first, work)| async move {
-        let part = parts.next()?;
-        if !first {
-            tokio::time::sleep(pause).await;
-        }
-        let frame = match part {
-            Some(size) => Ok(Frame::data(Bytes::from(vec![b'x'; size]))),
-            None => Err(io::Error::other("the endpoint disconnects")),
-        };
-        Some((frame, (parts, false, work)))
-    });
-    BodyExt::boxed_unsync(StreamBody::new(stream))
+/// A body that comes, or breaks off, after a while.
+fn later(takes: Duration, end: io::Result<Bytes>, work: Work) -> Body {
+    let end = async move {
+        tokio::time::sleep(takes).await;
+        drop(work);
+        end.map(Frame::data)
+    };
+    StreamBody::new(stream::once(end)).boxed_unsync()
 }
 
 /// Sends every message back, until the client closes.
