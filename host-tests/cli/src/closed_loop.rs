@@ -20,6 +20,7 @@ mod verdicts;
 
 use tidegate_host::{InputError, StartError};
 use tidegate_model::report::Sink;
+use tidegate_model::units::Span;
 
 use crate::exit::ExitCode;
 use crate::scenario::LoadedScenario;
@@ -28,6 +29,17 @@ use crate::scenario::LoadedScenario;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// A plugin makes calls without end and without time going by.
+    #[error(
+        "plugin `{plugin}` made more than 100 000 calls at one instant, {at} after the beginning: does it call again whenever it is \
+         answered? An endpoint with a latency would slow it down"
+    )]
+    CallStorm {
+        /// The plugin.
+        plugin: String,
+        /// When.
+        at: Span,
+    },
     /// The WebAssembly engine doesn't start.
     #[error("{0}")]
     Engine(String),
@@ -51,7 +63,8 @@ impl RunError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::Start(StartError::Rejected { .. }) => ExitCode::ConfigRejected,
-            Self::Start(StartError::Trapped { .. } | StartError::Instantiate { .. }) => {
+            Self::CallStorm { .. }
+            | Self::Start(StartError::Trapped { .. } | StartError::Instantiate { .. }) => {
                 ExitCode::GuestTrapped
             }
             Self::Engine(_)

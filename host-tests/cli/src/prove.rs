@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::output::Output;
 
 mod lab;
+mod model;
 mod random;
 mod sticky;
 
@@ -54,6 +55,23 @@ pub struct Claim {
 pub enum Target {
     /// Exactly this.
     Exactly(f64),
+    /// This or less; of a sampled figure the whole interval.
+    AtMost(f64),
+    /// A value that theory gives, of which it may be so far off: a sampled figure within four standard errors more.
+    Within {
+        /// The value.
+        value: f64,
+        /// How far off it may be.
+        tolerance: f64,
+    },
+    /// A figure that somebody published, which is itself one rounded sample: within four standard deviations of the
+    /// difference between one sample and the mean of ours.
+    Published {
+        /// The published figure.
+        value: f64,
+        /// Half of its last digit.
+        rounding: f64,
+    },
 }
 
 /// How a proof is run.
@@ -71,8 +89,21 @@ struct Evidence {
     figure: f64,
     /// How many cases the figure is about.
     cases: u64,
+    /// What is known of a sampled figure's chance.
+    sampled: Option<Sampled>,
     /// The same figure for the obvious alternatives, from the same run.
     baseline: BTreeMap<&'static str, f64>,
+}
+
+/// How a figure that is a mean of several runs scatters.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sampled {
+    /// Standard deviation of one run.
+    deviation: f64,
+    /// Runs.
+    runs: f64,
+    /// Half of the interval that holds the true mean with 95 % confidence.
+    half_width: f64,
 }
 
 /// What was proven.
@@ -117,7 +148,7 @@ pub struct Finding {
 }
 
 /// All areas.
-pub const AREAS: &[Area] = &[sticky::AREA];
+pub const AREAS: &[Area] = &[model::AREA, sticky::AREA];
 
 /// Finds an area by its name.
 #[must_use]
@@ -157,26 +188,18 @@ impl Area {
                 evidence.len() == proof.claims.len(),
                 "a proof has another number of figures than of claims"
             );
-            for (
-                claim,
-                Evidence {
-                    figure,
-                    cases,
-                    baseline,
-                },
-            ) in proof.claims.iter().zip(evidence)
-            {
+            for (claim, evidence) in proof.claims.iter().zip(evidence) {
                 proofs.push(Finding {
                     id: claim.id,
                     what: claim.what,
-                    figure,
+                    figure: evidence.figure,
                     unit: claim.unit,
                     target: claim.target.to_string(),
-                    ci95: None,
+                    ci95: evidence.ci95(),
                     // A claim about nothing is not proven.
-                    holds: cases > 0 && claim.target.admits(figure),
-                    baseline,
-                    cases,
+                    holds: evidence.cases > 0 && claim.target.admits(&evidence),
+                    baseline: evidence.baseline,
+                    cases: evidence.cases,
                     seed: options.seed,
                     command: command.clone(),
                     elapsed: begin.elapsed(),
@@ -201,10 +224,21 @@ impl Report {
 }
 
 impl Target {
-    fn admits(self, figure: f64) -> bool {
+    fn admits(self, evidence: &Evidence) -> bool {
+        let figure = evidence.figure;
+        let sampled = evidence.sampled.unwrap_or_default();
         match self {
             // Both are counts, which 64-bit floats hold exactly.
             Self::Exactly(target) => figure.total_cmp(&target).is_eq(),
+            Self::AtMost(most) => figure + sampled.half_width <= most,
+            Self::Within { value, tolerance } => {
+                let error = sampled.deviation / sampled.runs.max(1.0).sqrt();
+                (figure - value).abs() <= tolerance + 4.0 * error
+            }
+            Self::Published { value, rounding } => {
+                let difference = sampled.deviation * (1.0 + 1.0 / sampled.runs.max(1.0)).sqrt();
+                (figure - value).abs() <= rounding + 4.0 * difference
+            }
         }
     }
 }
@@ -213,6 +247,14 @@ impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exactly(target) => write!(formatter, "== {target}"),
+            Self::AtMost(most) => write!(formatter, "<= {most}"),
+            Self::Within { value, tolerance } if *tolerance <= 0.0 => {
+                write!(formatter, "{value} ± 4σ")
+            }
+            Self::Within { value, tolerance } => write!(formatter, "{value} ± {tolerance} ± 4σ"),
+            Self::Published { value, rounding } => {
+                write!(formatter, "published {value} ± {rounding} ± 4σ")
+            }
         }
     }
 }
@@ -223,16 +265,56 @@ impl Evidence {
         Self {
             figure: as_figure(figure),
             cases,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the mean of the same figure of several independent runs, which have so many cases together.
+    fn mean(runs: &[f64], cases: u64) -> Self {
+        let count = as_figure(u64::try_from(runs.len()).unwrap_or(u64::MAX));
+        let figure = runs.iter().sum::<f64>() / count;
+        let squares: f64 = runs.iter().map(|run| (run - figure).powi(2)).sum();
+        let deviation = (squares / (count - 1.0)).sqrt();
+        let quantile = STUDENT_975
+            .get(runs.len().saturating_sub(2))
+            .copied()
+            .unwrap_or(2.042);
+        Self {
+            figure,
+            cases,
+            sampled: Some(Sampled {
+                deviation,
+                runs: count,
+                half_width: quantile * deviation / count.sqrt(),
+            }),
             baseline: BTreeMap::new(),
         }
     }
 
+    fn ci95(&self) -> Option<[f64; 2]> {
+        let half_width = self.sampled?.half_width;
+        Some([self.figure - half_width, self.figure + half_width])
+    }
+
     /// Adds the figure of an alternative.
-    fn against(mut self, alternative: &'static str, figure: u64) -> Self {
-        self.baseline.insert(alternative, as_figure(figure));
+    fn against(self, alternative: &'static str, figure: u64) -> Self {
+        self.beside(alternative, as_figure(figure))
+    }
+
+    /// Adds another figure to compare with.
+    fn beside(mut self, alternative: &'static str, figure: f64) -> Self {
+        self.baseline.insert(alternative, figure);
         self
     }
 }
+
+/// The quantile of Student's distribution that 97.5 % lie below, from one degree of freedom on; beyond the end it is at most the
+/// last.
+const STUDENT_975: [f64; 30] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+    2.052, 2.048, 2.045, 2.042,
+];
 
 /// Turns a count into a figure; all of ours are far below the 2^53 that a float holds exactly.
 fn as_figure(count: u64) -> f64 {
@@ -257,10 +339,66 @@ mod tests {
     #[test]
     fn figure_that_is_not_its_target_misses_it() {
         let target = Target::Exactly(0.0);
-        assert!(target.admits(0.0));
+        let counted = |figure| Evidence {
+            figure,
+            ..Evidence::default()
+        };
+        assert!(target.admits(&counted(0.0)));
         for figure in [1.0, 1e-9, f64::NAN, f64::INFINITY] {
-            assert!(!target.admits(figure), "{figure}");
+            assert!(!target.admits(&counted(figure)), "{figure}");
         }
         assert_eq!(target.to_string(), "== 0");
+    }
+
+    #[test]
+    fn mean_of_runs_has_the_interval_of_students_distribution() {
+        // Mean 3, standard deviation 1.5811, standard error 0.7071, and 2.776 of it.
+        let evidence = Evidence::mean(&[1.0, 2.0, 3.0, 4.0, 5.0], 5);
+        let [low, high] = evidence.ci95().unwrap();
+        assert!(
+            (low - 1.037).abs() < 1e-3 && (high - 4.963).abs() < 1e-3,
+            "{low} {high}"
+        );
+        let many = Evidence::mean(&[0.0, 1.0].repeat(500), 1_000);
+        let [low, high] = many.ci95().unwrap();
+        assert!(
+            (low - 0.468).abs() < 1e-3 && (high - 0.532).abs() < 1e-3,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn sampled_figure_misses_beyond_its_chance() {
+        let evidence = Evidence::mean(&[1.0, 2.0, 3.0, 4.0, 5.0], 5);
+        let (value, rounding) = (3.0 + 4.0 * 1.5811 * 1.2_f64.sqrt(), 0.1);
+        let cases = [
+            (Target::AtMost(4.964), Target::AtMost(4.962)),
+            (
+                Target::Within {
+                    value: 3.0 + 4.0 * 0.5_f64.sqrt(),
+                    tolerance: 0.001,
+                },
+                Target::Within {
+                    value: 3.0 - 4.001 * 0.5_f64.sqrt(),
+                    tolerance: 0.0,
+                },
+            ),
+            (
+                Target::Published {
+                    value: value + 0.099,
+                    rounding,
+                },
+                Target::Published {
+                    value: value + 0.101,
+                    rounding,
+                },
+            ),
+        ];
+        for (met, missed) in cases {
+            assert!(met.admits(&evidence), "{met}");
+            assert!(!missed.admits(&evidence), "{missed}");
+        }
+        let nothing = Evidence::mean(&[f64::NAN; 5], 5);
+        assert!(cases.iter().all(|(met, _)| !met.admits(&nothing)));
     }
 }

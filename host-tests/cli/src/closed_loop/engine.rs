@@ -8,6 +8,7 @@ use tidegate_model::draw::Draws;
 use tidegate_model::report::Sink;
 use tidegate_model::router::{Edge, Flags};
 use tidegate_model::scenario::{ClusterKind, Route};
+use tidegate_model::units::Span;
 
 use super::RunError;
 use super::calls::AdminCall;
@@ -50,6 +51,9 @@ pub(super) struct Engine {
     pub(super) admin: Admin,
     pub(super) admin_calls: BTreeMap<CallId, AdminCall>,
     pub(super) call_outs: u64,
+    /// How many of them were made at the instant of the last.
+    pub(super) calls_now: u32,
+    pub(super) calls_at_ns: u64,
     pub(super) traps: u64,
     pub(super) guest_faults: u64,
     pub(super) requests: u64,
@@ -58,16 +62,31 @@ pub(super) struct Engine {
 /// What the host says of a callback that crossed a limit.
 const FAULTS: [&str; 2] = ["out of fuel", " limit: "];
 
+/// So long after the last request could come what is still under way is cut: 10 minutes.
+const AFTERWARDS_NS: u64 = 600_000_000_000;
+
+/// The most calls that plugins may make at one instant. A plugin that calls again whenever it is answered would keep an
+/// endpoint that takes no time, and the run, busy for ever.
+const CALLS_AT_ONCE: u32 = 100_000;
+
 impl Engine {
     /// Runs to the end: until no request is under way and none comes.
     pub(super) fn run(mut self, sink: &mut dyn Sink) -> Result<(), RunError> {
         self.expect_arrival()?;
         loop {
-            let is_over = self.streams.is_empty() && self.expected_ns.is_none();
-            if is_over || !self.queue.is_pending() && !self.may_timers_help() {
+            let timer_ns = self.next_timer_ns();
+            let next_ns = [self.queue.next_ns(), timer_ns].into_iter().flatten().min();
+            let Some(next_ns) = next_ns else {
+                break;
+            };
+            // Plugins tick to the scenario's end, also when no request comes any more.
+            let is_idle = self.streams.is_empty() && self.expected_ns.is_none();
+            if is_idle && next_ns > self.duration_ns
+                || !self.queue.is_pending() && !self.may_timers_help()
+                || next_ns > self.duration_ns.saturating_add(AFTERWARDS_NS)
+            {
                 break;
             }
-            let timer_ns = self.next_timer_ns();
             match (self.queue.next_ns(), timer_ns) {
                 (Some(event_ns), Some(timer_ns)) if timer_ns <= event_ns => {
                     self.timers(timer_ns, sink)?;
@@ -200,6 +219,17 @@ impl Engine {
     fn after_plugins(&mut self, sink: &mut dyn Sink) -> Result<(), RunError> {
         while let Some(call) = self.proxy.poll_call() {
             self.call_outs += 1;
+            if self.calls_at_ns != self.now_ns {
+                self.calls_at_ns = self.now_ns;
+                self.calls_now = 0;
+            }
+            self.calls_now += 1;
+            if self.calls_now > CALLS_AT_ONCE {
+                return Err(RunError::CallStorm {
+                    plugin: call.plugin,
+                    at: Span(self.now_ns),
+                });
+            }
             self.call_out(call, sink)?;
         }
         if let Some(seen) = self.watching.take() {

@@ -89,6 +89,8 @@ pub(super) fn engine(loaded: &LoadedScenario, seed: u64) -> Result<Engine, RunEr
         admin: tidegate_model::admin::Admin::default(),
         admin_calls: BTreeMap::new(),
         call_outs: 0,
+        calls_now: 0,
+        calls_at_ns: 0,
         traps: 0,
         guest_faults: 0,
         requests: 0,

@@ -202,7 +202,7 @@ fn print(area: &Area, report: &Report, options: Options, output: &Output) -> any
             finding.id.to_owned(),
             finding.what.to_owned(),
             thousands(finding.cases),
-            finding.figure.to_string(),
+            measured(finding),
             finding.target.clone(),
             instead(finding),
         ]);
@@ -229,6 +229,60 @@ fn instead(finding: &Finding) -> String {
     let written = finding
         .baseline
         .iter()
-        .map(|(name, figure)| format!("{name}: {figure}"));
+        .map(|(name, figure)| format!("{name}: {}", short(*figure)));
     written.collect::<Vec<_>>().join(", ")
+}
+
+/// Writes a figure with its interval, if it has one.
+fn measured(finding: &Finding) -> String {
+    match finding.ci95 {
+        Some([low, high]) => format!(
+            "{} [{}, {}]",
+            short(finding.figure),
+            short(low),
+            short(high)
+        ),
+        None => short(finding.figure),
+    }
+}
+
+/// Writes a count as it is, and any other figure with four digits that count.
+fn short(figure: f64) -> String {
+    if figure.fract().abs() <= 0.0 || !figure.is_finite() {
+        return figure.to_string();
+    }
+    let before = (0..15_i32).find(|digits| figure.abs() < 10_f64.powi(*digits));
+    let zeros = (0..15_i32).find(|zeros| figure.abs() >= 10_f64.powi(-zeros - 1));
+    let decimals = match (before, zeros) {
+        (Some(0), Some(zeros)) => zeros + 4,
+        (Some(digits), _) => 4 - digits,
+        (None, _) => 0,
+    };
+    format!("{figure:.0$}", usize::try_from(decimals).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn figures_have_four_digits_that_count() {
+        let cases = [
+            (0.0, "0"),
+            (4.0, "4"),
+            (1_000_000.0, "1000000"),
+            (0.000_803_523, "0.0008035"),
+            (0.045_491_2, "0.04549"),
+            (0.998_453, "0.9985"),
+            (1.111_24, "1.111"),
+            (211.573_3, "211.6"),
+            (12_345.6, "12346"),
+            (-0.5, "-0.5000"),
+            (f64::NAN, "NaN"),
+        ];
+        assert_eq!(
+            cases.map(|(figure, _)| short(figure)),
+            cases.map(|(_, written)| written.to_owned())
+        );
+    }
 }

@@ -33,7 +33,25 @@ pub struct Run {
     pub baselines: Vec<(String, Report)>,
     /// What was expected, and whether it holds.
     pub expectations: Vec<Verdict>,
+    /// The first traps, at most [`TRAPS`].
+    pub traps: Vec<Trap>,
 }
+
+/// A trap of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trap {
+    /// The plugin.
+    pub plugin: String,
+    /// The callback that it was in.
+    pub callback: String,
+    /// The thread.
+    pub thread: String,
+    /// What the engine says of it.
+    pub message: String,
+}
+
+/// So many traps of a run are kept: the first ones say why.
+const TRAPS: usize = 3;
 
 impl Outcome {
     /// Returns the expectations that don't hold.
@@ -107,15 +125,16 @@ pub fn outcome(
                 baseline,
                 progress,
                 count: 0,
+                traps: Vec::new(),
             };
             runner(scenario, *seed, &mut counting)?;
             progress.advance(1);
-            anyhow::Ok(counting.collector.report(*seed))
+            anyhow::Ok((counting.collector.report(*seed), counting.traps))
         };
-        let report = one(loaded, None)?;
+        let (report, traps) = one(loaded, None)?;
         let mut baselines = Vec::new();
         for baseline in &loaded.scenario.baselines {
-            let report = one(&loaded.baseline(baseline), Some(&baseline.name))?;
+            let (report, _) = one(&loaded.baseline(baseline), Some(&baseline.name))?;
             baselines.push((baseline.name.clone(), report));
         }
         let by_name: BTreeMap<String, Report> = baselines.iter().cloned().collect();
@@ -128,6 +147,7 @@ pub fn outcome(
             report,
             baselines,
             expectations,
+            traps,
         });
     }
     Ok(Outcome {
@@ -146,6 +166,7 @@ struct Counting<'a> {
     baseline: Option<&'a str>,
     progress: &'a Progress,
     count: u64,
+    traps: Vec<Trap>,
 }
 
 /// A line of `--requests`.
@@ -185,6 +206,17 @@ impl Sink for Counting<'_> {
 
     fn figure(&mut self, name: &str, value: f64) {
         self.collector.figure(name, value);
+    }
+
+    fn trap(&mut self, plugin: &str, callback: &str, thread: &str, message: &str) {
+        if self.traps.len() < TRAPS {
+            self.traps.push(Trap {
+                plugin: plugin.to_owned(),
+                callback: callback.to_owned(),
+                thread: thread.to_owned(),
+                message: message.to_owned(),
+            });
+        }
     }
 }
 

@@ -128,3 +128,44 @@ clusters:
     );
     assert!(seen >= 2, "{:#?}", ran.logs);
 }
+
+#[test]
+fn plugin_that_calls_without_end_ends_the_run_with_its_name() {
+    let loaded = load(
+        "traffic: [{ requests: { list: [ { at: 9s } ] } }]
+filters:
+  - plugin:
+      module: probe
+      name: storm
+      configuration: |
+        name a
+        configure:
+          set_tick_period_milliseconds 1000
+        tick#1:
+          http_call \"app\" {:method=GET; :path=/; :authority=c} \"\" {} 500 &u32
+        http_call_response:
+          http_call \"app\" {:method=GET; :path=/; :authority=c} \"\" {} 500 &u32
+clusters: [{ name: app, endpoints: [{ address: '10.0.0.1:80' }] }]",
+    )
+    .unwrap();
+    let error = tidegate_cli::closed_loop::run(&loaded, 1, &mut Ran::default()).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("`storm`") && said.contains("1s after"),
+        "{said}"
+    );
+}
+
+#[test]
+fn request_that_is_repeated_for_ever_is_cut_ten_minutes_after_the_end() {
+    let ran = run(
+        "duration: 1s
+traffic: [{ requests: { list: [ {} ] } }]
+routes: [{ cluster: app, timeout: 0s, retry: { on: [connect-failure], num_retries: 4000000000 } }]
+clusters: [{ name: app, endpoints: [{ address: '10.0.0.1:80', timeline: [{ state: refuses }] }] }]",
+    );
+    assert_eq!(ran.rows.len(), 1);
+    let row = &ran.rows[0];
+    assert_eq!(row.status, None);
+    assert!(row.total_ns <= 601_000_000_000, "{}", row.total_ns);
+}

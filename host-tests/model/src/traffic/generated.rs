@@ -64,7 +64,8 @@ impl Generator {
             number,
             client,
             address: client_address(self.clients.address, client, self.source),
-            keeps_cookies: self.clients.cookies,
+            // A client that never comes again needs none.
+            keeps_cookies: self.clients.cookies && self.clients.count > 0,
             gives_up_after_ns: self.clients.gives_up_after.map(crate::units::Span::ns),
             request: Arc::clone(&self.request),
             recorded_latency_ns: None,

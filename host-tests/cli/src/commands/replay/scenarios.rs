@@ -149,6 +149,16 @@ pub fn finish(
         }
         let traps = outcome.unexpected_traps();
         if traps > 0.0 {
+            for trap in outcome.runs.iter().flat_map(|run| &run.traps).take(3) {
+                output.complain(format_args!(
+                    "{} {} trapped in {} on {}:\n  {}",
+                    red().bold().for_stderr().apply_to("trap:"),
+                    trap.plugin,
+                    trap.callback,
+                    trap.thread,
+                    trap.message.trim_end().replace('\n', "\n  ")
+                ));
+            }
             output.complain(format_args!(
                 "{} {}: a guest trapped {traps} times; `traps <= {traps}` in `expect` makes that expected",
                 red().bold().for_stderr().apply_to("trap:"),

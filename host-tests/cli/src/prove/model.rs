@@ -1,0 +1,193 @@
+//! The closed loop against what is known: figures that others published of load balancers and retry budgets, and values that
+//! follow from a formula.
+//!
+//! Each figure is a mean over seeds; the scenarios are the files of `host-tests/scenarios/model`. Where a published figure
+//! doesn't come out, the claim's text says why, and `host-tests/model/README.md` the rest.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+use tidegate_model::report::{Row, Sink};
+
+use super::{Area, Claim, Evidence, Options, Proof, Target, as_figure};
+use crate::closed_loop;
+use crate::scenario::{self, LoadedScenario};
+use crate::workspace;
+
+mod balancers;
+mod retries;
+
+pub(super) const AREA: Area = Area {
+    name: "model",
+    what: "the closed loop against published figures and formulae",
+    proofs: &[
+        Proof {
+            claims: balancers::SLOW,
+            run: balancers::slow,
+        },
+        Proof {
+            claims: balancers::FAILING,
+            run: balancers::failing,
+        },
+        Proof {
+            claims: retries::AMPLIFICATION,
+            run: retries::amplification,
+        },
+        Proof {
+            claims: retries::FLOOR,
+            run: retries::floor,
+        },
+    ],
+};
+
+/// A claim about a figure that was published, whose last digit counts this much.
+const fn published(
+    id: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    value: f64,
+    digit: f64,
+) -> Claim {
+    Claim {
+        id,
+        what,
+        unit,
+        target: Target::Published {
+            value,
+            rounding: digit / 2.0,
+        },
+    }
+}
+
+/// A claim about a figure that a formula gives.
+const fn derived(id: &'static str, what: &'static str, unit: &'static str, value: f64) -> Claim {
+    Claim {
+        id,
+        what,
+        unit,
+        target: Target::Within {
+            value,
+            tolerance: 0.0,
+        },
+    }
+}
+
+/// Reads one of the scenarios, which have neither plugins nor recordings.
+fn load(name: &str) -> anyhow::Result<LoadedScenario> {
+    let path = workspace::root()
+        .join("host-tests/scenarios/model")
+        .join(name)
+        .with_extension("yaml");
+    let scenario = scenario::read(&path)?;
+    Ok(LoadedScenario {
+        name: name.to_owned(),
+        path,
+        filters: Vec::new(),
+        upstream_filters: vec![Vec::new(); scenario.clusters.len()],
+        recordings: BTreeMap::new(),
+        scenario,
+    })
+}
+
+/// Returns a scenario's baselines by name, without their seeds' order mattering; its own form is `""`.
+fn variants(loaded: &LoadedScenario) -> BTreeMap<String, LoadedScenario> {
+    let own = [(String::new(), loaded.clone())];
+    let baselines = loaded.scenario.baselines.iter();
+    baselines
+        .map(|baseline| (baseline.name.clone(), loaded.baseline(baseline)))
+        .chain(own)
+        .collect()
+}
+
+/// What is counted of a run.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    requests: u64,
+    attempts: u64,
+    /// Answered with a status below 500.
+    succeeded: u64,
+    /// Took longer than a second.
+    slow: u64,
+}
+
+impl Tally {
+    fn per_request(&self, count: u64) -> f64 {
+        as_figure(count) / as_figure(self.requests)
+    }
+}
+
+impl Sink for Tally {
+    fn row(&mut self, row: &Row) -> io::Result<()> {
+        const SECOND_NS: u64 = 1_000_000_000;
+        self.requests += 1;
+        self.attempts += u64::from(row.attempts);
+        self.succeeded += u64::from(row.status.is_some_and(|status| status < 500));
+        self.slow += u64::from(row.total_ns > SECOND_NS);
+        Ok(())
+    }
+
+    fn in_flight(&mut self, _endpoint: &str, _now_ns: u64, _count: u32) {}
+
+    fn figure(&mut self, _name: &str, _value: f64) {}
+}
+
+/// The runs of one scenario, one per seed.
+struct Runs(Vec<Tally>);
+
+impl Runs {
+    /// Makes a figure of each run the evidence of their mean.
+    fn mean(&self, figure: impl Fn(&Tally) -> f64) -> Evidence {
+        let figures: Vec<f64> = self.0.iter().map(figure).collect();
+        Evidence::mean(&figures, self.0.iter().map(|tally| tally.requests).sum())
+    }
+}
+
+/// Runs each scenario with so many seeds (ten times as many for a long proof), on all processors.
+fn run<Key: Ord + Sync + Send + Clone>(
+    scenarios: &BTreeMap<Key, LoadedScenario>,
+    seeds: u64,
+    options: Options,
+) -> anyhow::Result<BTreeMap<Key, Runs>> {
+    let seeds = if options.long { seeds * 10 } else { seeds };
+    // The seeds of neighbouring proofs don't overlap.
+    let first = options.seed.wrapping_mul(1_000);
+    let jobs: Vec<(&Key, &LoadedScenario, u64)> = scenarios
+        .iter()
+        .flat_map(|(key, scenario)| (0..seeds).map(move |seed| (key, scenario, seed)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || -> anyhow::Result<()> {
+        while let Some((key, scenario, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut tally = Tally::default();
+            closed_loop::run(scenario, first.wrapping_add(*seed), &mut tally)?;
+            let mut done = done.lock().ok().context("another run panicked")?;
+            done.push((*key, *seed, tally));
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .ok()
+                .context("a run panicked")
+                .and_then(|result| result)
+        })
+    })?;
+    let mut done = done.into_inner().ok().context("a run panicked")?;
+    done.sort_by(|(key, seed, _), (other, other_seed, _)| (key, seed).cmp(&(other, other_seed)));
+    let mut runs = BTreeMap::new();
+    for (key, _, tally) in done {
+        runs.entry(key.clone())
+            .or_insert_with(|| Runs(Vec::new()))
+            .0
+            .push(tally);
+    }
+    Ok(runs)
+}
