@@ -79,9 +79,8 @@ fn main() -> Result<ExitCode> {
     let mut outcomes = Vec::new();
     for loaded in &all {
         let mut run = |loaded: &LoadedScenario, seed, sink: &mut dyn Sink| {
-            for outcome in runtime.block_on(scenario::run(loaded, seed, sink))? {
-                sink.row(&outcome.row)?;
-            }
+            let played = runtime.block_on(scenario::run(loaded, seed))?;
+            played.report(sink)?;
             Ok(())
         };
         let requests = requests.as_mut().map(|file| file as &mut dyn Write);
@@ -100,9 +99,8 @@ fn compare(runtime: &Runtime, all: &[LoadedScenario], output: &Output) -> Result
     let mut holds = true;
     for loaded in all {
         for seed in &loaded.scenario.seeds {
-            let outcomes =
-                runtime.block_on(scenario::run(loaded, *seed, &mut scenario::Ignored))?;
-            let comparison = scenario::compare(loaded, *seed, &outcomes, &known)?;
+            let played = runtime.block_on(scenario::run(loaded, *seed))?;
+            let comparison = scenario::compare(loaded, *seed, &played, &known)?;
             holds &= comparison.holds();
             output.line(comparison)?;
         }
