@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use tempfile::TempDir;
+use tidegate_cli::exit::{ExitCode, WithCode};
 use tidegate_cli::scenario::LoadedScenario;
 use tidegate_model::report::{Row, Sink};
 use tidegate_model::scenario::{Cluster, ClusterKind, Scenario};
@@ -75,7 +76,7 @@ struct Running {
 /// The scenario has something that no Envoy can run, Envoy can't be had or doesn't start, or what it says contradicts what
 /// clients and endpoints saw.
 pub async fn run(loaded: &LoadedScenario, seed: u64) -> Result<Played> {
-    refuse(&loaded.scenario)?;
+    refuse(&loaded.scenario).with_code(ExitCode::Usage)?;
     let folder = tempfile::Builder::new()
         .prefix("tidegate-scenario-")
         .tempdir()?;
@@ -210,7 +211,7 @@ fn outcomes(told: Vec<Sent>, mut logged: BTreeMap<String, Logged>) -> Result<Vec
     let mut outcomes = Vec::new();
     for (arrival, id, told) in told {
         let Some(logged) = logged.remove(&id) else {
-            bail!("Envoy's access log has nothing of request {id}");
+            bail!("Envoy's access log has nothing of request {id}, whose client was told {told:?}");
         };
         outcomes.push(outcome(&arrival, told, logged));
     }

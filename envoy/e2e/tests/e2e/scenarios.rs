@@ -100,7 +100,7 @@ async fn the_model_and_the_real_envoy_agree_on_every_scenario() -> Result<()> {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(names.len() >= 20, "only {} scenarios", names.len());
+    assert!(names.len() >= 25, "only {} scenarios", names.len());
     assert!(
         rows >= 200 && shares >= 20,
         "only {rows} requests and {shares} shares"
