@@ -18,4 +18,4 @@ mod run;
 mod traffic;
 
 pub use compare::{Comparison, Difference, Known, compare, known};
-pub use run::{Ignored, Outcome, run};
+pub use run::{Outcome, Played, run};

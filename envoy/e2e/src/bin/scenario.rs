@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use tidegate_cli::commands::replay::finish;
 use tidegate_cli::engine::engine;
+use tidegate_cli::exit::{ExitCode as Code, WithCode};
 use tidegate_cli::output::{Colour, Format, Output};
-use tidegate_cli::scenario::{LoadedScenario, outcome};
+use tidegate_cli::scenario::{LoadedScenario, ScenarioError, outcome};
 use tidegate_e2e::scenario;
 use tidegate_model::report::Sink;
 use tokio::runtime::Runtime;
@@ -50,8 +51,21 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
-fn main() -> Result<ExitCode> {
-    let options = options()?;
+fn main() -> ExitCode {
+    let error = match run() {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    let mut causes = error.chain();
+    match causes.find_map(|cause| cause.downcast_ref::<ScenarioError>()) {
+        Some(problems) => eprint!("{}", problems.render(false)),
+        None => eprintln!("error: {error:#}"),
+    }
+    Code::of(&error).into()
+}
+
+fn run() -> Result<ExitCode> {
+    let options = options().with_code(Code::Usage)?;
     let format = if options.json {
         Format::Json
     } else {
@@ -79,9 +93,8 @@ fn main() -> Result<ExitCode> {
     let mut outcomes = Vec::new();
     for loaded in &all {
         let mut run = |loaded: &LoadedScenario, seed, sink: &mut dyn Sink| {
-            for outcome in runtime.block_on(scenario::run(loaded, seed, sink))? {
-                sink.row(&outcome.row)?;
-            }
+            let played = runtime.block_on(scenario::run(loaded, seed))?;
+            played.report(sink)?;
             Ok(())
         };
         let requests = requests.as_mut().map(|file| file as &mut dyn Write);
@@ -100,9 +113,8 @@ fn compare(runtime: &Runtime, all: &[LoadedScenario], output: &Output) -> Result
     let mut holds = true;
     for loaded in all {
         for seed in &loaded.scenario.seeds {
-            let outcomes =
-                runtime.block_on(scenario::run(loaded, *seed, &mut scenario::Ignored))?;
-            let comparison = scenario::compare(loaded, *seed, &outcomes, &known)?;
+            let played = runtime.block_on(scenario::run(loaded, *seed))?;
+            let comparison = scenario::compare(loaded, *seed, &played, &known)?;
             holds &= comparison.holds();
             output.line(comparison)?;
         }

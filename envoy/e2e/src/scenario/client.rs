@@ -67,8 +67,6 @@ impl Clients {
     /// The proxy takes no connection, or the request can't be sent as HTTP/1.1.
     pub(super) async fn send(&self, arrival: &Arrival, id: &str, returns: bool) -> Result<Told> {
         let session = self.session(arrival, returns);
-        let request = request(&arrival.request, id, &session)
-            .with_context(|| format!("request {id} is none"))?;
         let started_ns = self.clock.now_ns();
         let begun = Instant::now();
         let mut told = Told {
@@ -76,13 +74,24 @@ impl Clients {
             socket: arrival.request.frames.is_some().then(Socket::default),
             ..Told::default()
         };
-        let mut connection = session.connection(self.edge).await?;
-        let answer = connection.sender.send_request(request);
-        let answer = match arrival.gives_up_after_ns {
-            Some(ns) => tokio::time::timeout(Duration::from_nanos(ns), answer)
-                .await
-                .ok(),
-            None => Some(answer.await),
+        let (connection, answer) = loop {
+            let request = request(&arrival.request, id, &session)
+                .with_context(|| format!("request {id} is none"))?;
+            let mut connection = session.connection(self.edge).await?;
+            let answer = connection.sender.send_request(request);
+            let answer = match arrival.gives_up_after_ns {
+                Some(ns) => tokio::time::timeout(Duration::from_nanos(ns), answer)
+                    .await
+                    .ok(),
+                None => Some(answer.await),
+            };
+            // The proxy closed the connection before anything was sent on it: there is another one.
+            if let Some(Err(error)) = &answer
+                && error.is_canceled()
+            {
+                continue;
+            }
+            break (connection, answer);
         };
         if let Some(Ok(answer)) = answer {
             told.status = Some(answer.status().as_u16());
@@ -159,7 +168,9 @@ fn request(said: &traffic::Request, id: &str, session: &Session) -> Result<Reque
     }
     headers.insert("x-request-id", HeaderValue::from_str(id)?);
     let size: usize = said.body.iter().map(|(_, part)| part.len()).sum();
-    if size > 0 && said.trailers.is_empty() && !headers.contains_key(CONTENT_LENGTH) {
+    // Of a recorded request that broke off, or whose body wasn't kept, what is there is all.
+    let told = headers.contains_key(CONTENT_LENGTH);
+    if (size > 0 || told) && said.trailers.is_empty() {
         headers.insert(CONTENT_LENGTH, size.into());
     }
     if let Some(cookies) = session.cookies() {

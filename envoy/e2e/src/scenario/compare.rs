@@ -18,7 +18,7 @@ use tidegate_model::report::{Row, Sink, Socket};
 use tidegate_model::router::Flags;
 use tidegate_model::scenario::{Balancer, Scenario, Source};
 
-use super::Outcome;
+use super::Played;
 pub use differences::{Known, known};
 
 /// One thing in which the two differ.
@@ -66,12 +66,12 @@ impl Comparison {
 pub fn compare(
     loaded: &LoadedScenario,
     seed: u64,
-    envoy: &[Outcome],
+    envoy: &Played,
     known: &[Known],
 ) -> Result<Comparison> {
     let mut rows = Rows::default();
     closed_loop::run(loaded, seed, &mut rows)?;
-    let envoy: Vec<&Row> = envoy.iter().map(|outcome| &outcome.row).collect();
+    let envoy: Vec<&Row> = envoy.outcomes.iter().map(|outcome| &outcome.row).collect();
     let model: Vec<&Row> = rows.0.iter().collect();
     let mut comparison = of(&loaded.scenario, &model, &envoy);
     comparison.scenario.clone_from(&loaded.name);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use tempfile::TempDir;
+use tidegate_cli::exit::{ExitCode, WithCode};
 use tidegate_cli::scenario::LoadedScenario;
 use tidegate_model::report::{Row, Sink};
 use tidegate_model::scenario::{Cluster, ClusterKind, Scenario};
@@ -31,18 +32,35 @@ pub struct Outcome {
     pub text: String,
 }
 
-/// Takes what nobody asks for.
-#[derive(Debug)]
-pub struct Ignored;
+/// What came of a scenario.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Played {
+    /// What became of each request, in the order in which they came.
+    pub outcomes: Vec<Outcome>,
+    /// Each time that more requests than before were under way at an endpoint: its address, the time in nanoseconds, and how
+    /// many.
+    pub peaks: Vec<(String, u64, u32)>,
+    /// Figures of the whole run: the plugins' counters and gauges.
+    pub figures: BTreeMap<String, u64>,
+}
 
-impl Sink for Ignored {
-    fn row(&mut self, _row: &Row) -> std::io::Result<()> {
+impl Played {
+    /// Reports it as the model does.
+    ///
+    /// # Errors
+    /// What is reported can't be written.
+    pub fn report(&self, sink: &mut dyn Sink) -> std::io::Result<()> {
+        for outcome in &self.outcomes {
+            sink.row(&outcome.row)?;
+        }
+        for (endpoint, at_ns, count) in &self.peaks {
+            sink.in_flight(endpoint, *at_ns, *count);
+        }
+        for (name, value) in &self.figures {
+            sink.figure(name, as_figure(*value));
+        }
         Ok(())
     }
-
-    fn in_flight(&mut self, _endpoint: &str, _now_ns: u64, _count: u32) {}
-
-    fn figure(&mut self, _name: &str, _value: f64) {}
 }
 
 /// A cluster with what is behind it.
@@ -52,14 +70,13 @@ struct Running {
     membership: Membership,
 }
 
-/// Plays a scenario once, with one seed, and returns what became of each request in the order in which they came; `sink`
-/// gets what is no request's.
+/// Plays a scenario once, with one seed.
 ///
 /// # Errors
 /// The scenario has something that no Envoy can run, Envoy can't be had or doesn't start, or what it says contradicts what
 /// clients and endpoints saw.
-pub async fn run(loaded: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Result<Vec<Outcome>> {
-    refuse(&loaded.scenario)?;
+pub async fn run(loaded: &LoadedScenario, seed: u64) -> Result<Played> {
+    refuse(&loaded.scenario).with_code(ExitCode::Usage)?;
     let folder = tempfile::Builder::new()
         .prefix("tidegate-scenario-")
         .tempdir()?;
@@ -92,24 +109,26 @@ pub async fn run(loaded: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Res
             Err(error) = changes => return Err(error),
         }
     };
+    let mut played = Played::default();
     for (name, value) in envoy.stats().await? {
         if let Some(name) = name.strip_prefix("wasmcustom.") {
-            sink.figure(&format!("metrics.{name}"), as_figure(value));
+            played.figures.insert(format!("metrics.{name}"), value);
         }
     }
     envoy.stop().await?;
     let logged = log::read(&envoy.folder().join("access.log"))?;
-    let outcomes = outcomes(told, logged)?;
+    played.outcomes = outcomes(told, logged)?;
     for endpoint in clusters.iter().flat_map(|cluster| &cluster.endpoints) {
         let mut most = 0;
         for seen in endpoint.seen() {
             if seen.under_way > most {
                 most = seen.under_way;
-                sink.in_flight(&endpoint.address().to_string(), seen.at_ns, most);
+                let peak = (endpoint.address().to_string(), seen.at_ns, most);
+                played.peaks.push(peak);
             }
         }
     }
-    Ok(outcomes)
+    Ok(played)
 }
 
 /// Refuses what can't be played.
@@ -192,7 +211,7 @@ fn outcomes(told: Vec<Sent>, mut logged: BTreeMap<String, Logged>) -> Result<Vec
     let mut outcomes = Vec::new();
     for (arrival, id, told) in told {
         let Some(logged) = logged.remove(&id) else {
-            bail!("Envoy's access log has nothing of request {id}");
+            bail!("Envoy's access log has nothing of request {id}, whose client was told {told:?}");
         };
         outcomes.push(outcome(&arrival, told, logged));
     }

@@ -110,6 +110,7 @@ async fn assert_same(steps: Vec<Step>) -> Result<()> {
             let named = |name: &str, endpoints: &[&str]| ClusterConfig {
                 name: name.to_owned(),
                 endpoints: endpoints.iter().map(|&it| it.to_owned()).collect(),
+                ..ClusterConfig::default()
             };
             builder
                 .cluster(named("up", &["127.0.0.1:1"]))
