@@ -97,6 +97,12 @@ impl Failure {
     pub const fn code(&self) -> ExitCode {
         self.code
     }
+
+    /// Returns what it is about. It isn't in the chain of sources: the failure shows it as its own text.
+    #[must_use]
+    pub const fn cause(&self) -> &anyhow::Error {
+        &self.cause
+    }
 }
 
 impl fmt::Display for Failure {

@@ -36,7 +36,7 @@ pub struct LoadedScenario {
 #[derive(Debug, Clone)]
 pub enum LoadedFilter {
     /// A Proxy-Wasm module with its configuration.
-    Plugin(Plugin),
+    Plugin(Box<Plugin>),
     /// Request headers that Envoy's own `header_mutation` removes, in lower case.
     RemoveHeaders(Vec<String>),
 }
@@ -60,10 +60,9 @@ impl LoadedScenario {
                     ),
                     Filter::Plugin(plugin) => {
                         let place = format!("{place}[{index}].plugin");
-                        LoadedFilter::Plugin(
-                            load_plugin(engine, plugin, folder, output)
-                                .map_err(|(field, error)| refuse(&read, &place, field, error))?,
-                        )
+                        let loaded = load_plugin(engine, plugin, folder, output)
+                            .map_err(|(field, error)| refuse(&read, &place, field, error))?;
+                        LoadedFilter::Plugin(Box::new(loaded))
                     }
                 });
             }

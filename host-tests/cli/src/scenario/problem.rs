@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::check::{self, line_and_column};
+use crate::exit::Failure;
 
 /// A finding before its file is known.
 #[derive(Debug, Default)]
@@ -56,6 +57,16 @@ impl ScenarioError {
             text: text.to_owned(),
             problems,
         }
+    }
+
+    /// Finds the error of a scenario in one that ends a command.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Option<&Self> {
+        error.chain().find_map(|cause| {
+            cause
+                .downcast_ref::<Failure>()
+                .map_or_else(|| cause.downcast_ref(), |it| it.cause().downcast_ref())
+        })
     }
 
     /// Returns the file.

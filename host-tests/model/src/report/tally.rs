@@ -6,7 +6,7 @@ use super::Row;
 use super::figures::{EndpointFigures, Figures, SessionsFigures, SocketsFigures, SourceFigures};
 use super::sessions::Counted;
 use super::times::Times;
-use crate::router::VIA_UPSTREAM;
+use crate::router::{HANDSHAKE_FAILED, VIA_UPSTREAM};
 use crate::scenario::Scenario;
 use crate::units::Span;
 
@@ -96,7 +96,7 @@ impl Tally {
         self.retries += attempts.saturating_sub(1);
         if let Some(status) = row.status {
             *self.statuses.entry(status).or_default() += 1;
-            self.local_replies += u64::from(!row.details.is_empty() && row.details != VIA_UPSTREAM);
+            self.local_replies += u64::from(is_local(&row.details));
         }
         *self.flags.entry(row.flags.0).or_default() += 1;
         self.detail(&row.details);
@@ -292,4 +292,12 @@ impl Tally {
 )]
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// Whether an answer with these response code details is the proxy's or a filter's own, rather than an endpoint's, whole or cut.
+fn is_local(details: &str) -> bool {
+    let is_endpoints = [VIA_UPSTREAM, HANDSHAKE_FAILED].contains(&details)
+        || details.starts_with("upstream_reset_after_response_started")
+        || details.starts_with("downstream_");
+    !details.is_empty() && !is_endpoints
 }

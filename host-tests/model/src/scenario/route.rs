@@ -65,7 +65,7 @@ const fn fifteen_seconds() -> Span {
 }
 
 /// Envoy's `RetryPolicy`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryPolicy {
     /// When to try again.
@@ -92,6 +92,21 @@ pub struct RetryPolicy {
     /// How often another endpoint is looked for, then.
     #[serde(default = "once")]
     pub host_selection_attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            on: Vec::new(),
+            num_retries: once(),
+            per_try_timeout: Span::ZERO,
+            retriable_status_codes: Vec::new(),
+            retriable_headers: Vec::new(),
+            back_off: BackOff::default(),
+            avoid_previous_hosts: false,
+            host_selection_attempts: once(),
+        }
+    }
 }
 
 const fn once() -> u32 {

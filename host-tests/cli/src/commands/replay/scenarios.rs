@@ -288,10 +288,7 @@ fn create(path: &Path) -> anyhow::Result<File> {
 
 /// Draws what is wrong with a scenario.
 fn report_error(error: anyhow::Error, output: &Output) -> anyhow::Result<ExitCode> {
-    let Some(problems) = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<ScenarioError>())
-    else {
+    let Some(problems) = ScenarioError::of(&error) else {
         return Err(error);
     };
     output.complain(problems.render(console::colors_enabled_stderr()).trim_end());

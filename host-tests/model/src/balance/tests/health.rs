@@ -53,6 +53,8 @@ fn load_follows_health_until_too_few_are_left() {
         // 28 and 42, of 70: 40 and 60.
         ("half is left", (2, 3, 5), 0.5, [0.4, 0.6, 0.0]),
         ("less is left", (2, 2, 6), 0.5, [0.2, 0.2, 0.6]),
+        // 28 and 56, of 84: 33 and 66, and the one that rounding leaves is the healthy ones'.
+        ("a rest of rounding", (1, 2, 2), 0.5, [0.34, 0.66, 0.0]),
         ("all unhealthy", (0, 0, 10), 0.5, [0.0, 0.0, 1.0]),
     ];
     for (name, (healthy, degraded, unhealthy), threshold, expected) in cases {
