@@ -5,14 +5,16 @@ fn scenario(balancer: &str) -> Scenario {
         r#"
 what: a test
 duration: 1s
-traffic: [{{ requests: {{ name: all, list: [] }} }}]
+traffic: [{{ requests: {{ name: all, list: [{{}}] }} }}]
 clusters:
   - name: shop
     balancer: {balancer}
     endpoints: [{{ address: "10.0.0.1:80", count: 3 }}]
 "#
     );
-    serde_norway::from_str(&text).unwrap()
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    tidegate_cli::scenario::read(file.path()).unwrap()
 }
 
 fn rows(endpoints: &[&str]) -> Vec<Row> {
@@ -39,23 +41,24 @@ fn compared(balancer: &str, model: &[Row], envoy: &[Row]) -> Vec<String> {
 #[test]
 fn turns_may_begin_anywhere_and_must_go_on_alike() {
     let model = rows(&["1", "2", "3", "1"]);
-    assert!(compared("round_robin: null", &model, &rows(&["3", "1", "2", "3"])).is_empty());
-    let differing = compared("round_robin: null", &model, &rows(&["3", "1", "2", "1"]));
+    assert!(compared("round_robin", &model, &rows(&["3", "1", "2", "3"])).is_empty());
+    let differing = compared("round_robin", &model, &rows(&["3", "1", "2", "1"]));
     assert_eq!(
         differing,
         ["all 3: endpoints: the model `10.0.0.1:80`, Envoy `10.0.0.1:80`"]
     );
     assert_eq!(
-        compared("maglev: null", &model, &rows(&["3", "1", "2", "3"])).len(),
+        compared("maglev", &model, &rows(&["3", "1", "2", "3"])).len(),
         4
     );
-    assert!(compared("random: null", &model, &rows(&["3", "3", "3", "3"])).is_empty());
+    assert!(compared("random", &model, &rows(&["3", "3", "3", "3"])).is_empty());
 }
 
 #[test]
 fn every_field_of_a_row_is_compared() {
     let model = rows(&["1"]);
-    let changes: [(&str, fn(&mut Row)); 8] = [
+    type Change = fn(&mut Row);
+    let changes: [(&str, Change); 8] = [
         ("status", |row| row.status = None),
         ("flags", |row| row.flags.0 = 2),
         ("details", |row| row.details = "other".to_owned()),
@@ -68,7 +71,7 @@ fn every_field_of_a_row_is_compared() {
     for (field, change) in changes {
         let mut envoy = rows(&["1"]);
         envoy.iter_mut().for_each(change);
-        let differing = compared("maglev: null", &model, &envoy);
+        let differing = compared("maglev", &model, &envoy);
         assert!(
             differing
                 .iter()
