@@ -232,6 +232,32 @@ fn every_scenario_of_the_checkout_is_sound() {
     }
 }
 
+/// The proofs' own scenarios expect nothing: `prove model` looks at their figures.
+#[test]
+fn what_the_scenarios_of_the_checkout_expect_comes_out() {
+    for folder in [
+        "host-tests/scenarios",
+        "host-tests/scenarios/bench",
+        "host-tests/scenarios/envoy",
+    ] {
+        let files = fs::read_dir(root().join(folder)).unwrap();
+        let mut scenarios: Vec<String> = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name != "differences.yaml")
+            })
+            .map(|path| path.display().to_string())
+            .collect();
+        scenarios.sort();
+        assert!(!scenarios.is_empty(), "{folder}");
+        let mut arguments = vec!["--json", "replay"];
+        arguments.extend(scenarios.iter().map(String::as_str));
+        tidegate(&arguments, ExitCode::Passed);
+    }
+}
+
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

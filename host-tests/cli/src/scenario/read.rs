@@ -199,6 +199,7 @@ fn fill(tree: &Node) -> Result<Scenario, Finding> {
 fn locate(tree: &Node, path: &str, message: &str) -> Range<usize> {
     let mut node = tree;
     let mut rest = path;
+    let mut last: Option<&yaml::Key> = None;
     loop {
         rest = rest.strip_prefix('.').unwrap_or(rest);
         let next = match &node.value {
@@ -210,7 +211,10 @@ fn locate(tree: &Node, path: &str, message: &str) -> Range<usize> {
                 })
                 // Names may have dots of their own.
                 .max_by_key(|(key, _)| key.text.len())
-                .and_then(|(key, value)| Some((value, rest.get(key.text.len()..)?))),
+                .and_then(|(key, value)| {
+                    last = Some(key);
+                    Some((value, rest.get(key.text.len()..)?))
+                }),
             Value::Sequence(values) => rest
                 .strip_prefix('[')
                 .and_then(|rest| rest.split_once(']'))
@@ -224,6 +228,12 @@ fn locate(tree: &Node, path: &str, message: &str) -> Range<usize> {
         (node, rest) = (found, after);
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
+    // A field that there isn't is wrong itself, not its value.
+    if let Some(key) = last.filter(|_| message.starts_with("unknown field"))
+        && quoted.clone().next() == Some(key.text.as_str())
+    {
+        return key.at.clone();
+    }
     match &node.value {
         Value::Scalar(..) => node.at.clone(),
         Value::Mapping(fields) => {
