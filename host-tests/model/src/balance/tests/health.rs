@@ -66,11 +66,24 @@ fn load_follows_health_until_too_few_are_left() {
 }
 
 #[test]
-fn draining_is_as_unhealthy() {
-    let hosts = with_health(&[Health::Healthy, Health::Draining, Health::Healthy]);
-    let mut bench = Bench::new(&Of::RoundRobin, 1);
-    let picked: Vec<usize> = (0..4).map(|_| bench.pick(&hosts).unwrap()).collect();
-    assert!(picked.iter().all(|host| *host != 1), "{picked:?}");
+fn draining_ones_are_chosen_from_in_panic_and_never_are_why_there_is_any() {
+    use Health::{Draining, Healthy, Unhealthy};
+    let picked = |health: &[Health]| {
+        let hosts = with_health(health);
+        let mut bench = Bench::new(&Of::RoundRobin, 1);
+        let mut picked: Vec<usize> = (0..10).map(|_| bench.pick(&hosts).unwrap()).collect();
+        picked.sort_unstable();
+        picked.dedup();
+        picked
+    };
+    assert_eq!(picked(&[Healthy, Draining, Healthy]), [0, 2]);
+    // One of four, and one of one that counts.
+    assert_eq!(picked(&[Healthy, Draining, Draining, Draining]), [0]);
+    assert_eq!(
+        picked(&[Healthy, Unhealthy, Unhealthy, Unhealthy, Draining]),
+        [0, 1, 2, 3, 4]
+    );
+    assert_eq!(picked(&[Draining, Draining]), [0, 1]);
 }
 
 #[test]
