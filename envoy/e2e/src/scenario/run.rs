@@ -40,7 +40,7 @@ pub struct Played {
     /// Each time that more requests than before were under way at an endpoint: its address, the time in nanoseconds, and how
     /// many.
     pub peaks: Vec<(String, u64, u32)>,
-    /// Figures of the whole run: the plugins' counters and gauges.
+    /// Figures of the whole run: traps, and the plugins' counters and gauges.
     pub figures: BTreeMap<String, u64>,
 }
 
@@ -116,6 +116,14 @@ pub async fn run(loaded: &LoadedScenario, seed: u64) -> Result<Played> {
         }
     }
     envoy.stop().await?;
+    let traps = envoy
+        .log()
+        .lines()
+        .filter(|line| tells_of_a_trap(line))
+        .count();
+    played
+        .figures
+        .insert("traps".to_owned(), u64::try_from(traps)?);
     let logged = log::read(&envoy.folder().join("access.log"))?;
     played.outcomes = outcomes(told, logged)?;
     for endpoint in clusters.iter().flat_map(|cluster| &cluster.endpoints) {
@@ -257,6 +265,11 @@ fn outcome(arrival: &Arrival, told: Told, logged: Logged) -> Outcome {
         },
         text: told.text,
     }
+}
+
+/// Whether a line of Envoy's log says that a callback of a module trapped.
+fn tells_of_a_trap(line: &str) -> bool {
+    line.contains("Function: proxy_on_") && line.contains(" failed: ")
 }
 
 /// A count as a figure; beyond what a float holds exactly nobody counts here.
