@@ -1,9 +1,10 @@
 //! Which endpoints Envoy chooses from: the healthy ones, the degraded ones, or in panic all.
 //!
-//! Model: with `h` and `d` the healthy and degraded endpoints of `n`, health `H = min(100, ⌊140 h / n⌋)` and likewise `D`, and
-//! availability `A = min(100, H + D)`. Panic: `A < 100` and `100 (h + d) / n < threshold`. Otherwise `⌊100 H / A⌋` of a hundred
-//! draws (at most what is left of 100) go to the healthy ones, `⌊100 D / A⌋` to the degraded ones, and the rest of the rounding to
-//! the healthy ones if there are any. An endpoint that drains is as one that is unhealthy.
+//! Model: with `h` and `d` the healthy and degraded endpoints of `n`, health `H = min(100, ⌊140 h / n⌋)` and likewise
+//! `D`, and availability `A = min(100, H + D)`. Panic: `A < 100` and `100 (h + d) / n < threshold`. Otherwise, of a
+//! hundred draws, `⌊100 H / A⌋` (at most 100) go to the healthy ones, `⌊100 D / A⌋` (at most what is left) to the degraded
+//! ones, and the rest of the rounding to the healthy ones if there are any. An endpoint that drains is as one that is
+//! unhealthy.
 //! Scope: one per balancer. Cost: O(n) when the membership changes, else O(1).
 //! Source: Envoy `source/extensions/load_balancing_policies/common/load_balancer_impl.cc` (00cf9a0).
 //! Differs: one priority. No locality weights and no zone-aware routing: that needs a cluster of the proxies themselves
