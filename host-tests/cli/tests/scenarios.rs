@@ -208,6 +208,10 @@ fn what_belongs_to_recordings_and_what_to_scenarios_is_kept_apart() {
             "`--plugin` is for recordings",
         ),
         (
+            vec!["replay", &scenario, "--workers", "4"],
+            "`--workers` is for recordings",
+        ),
+        (
             vec!["replay", tap, "--plugin", "no-op", "--junit", "x"],
             "`--junit` is for scenarios",
         ),

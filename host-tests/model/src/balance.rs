@@ -1,8 +1,8 @@
 //! Load balancers: Envoy's, and models of those of other projects.
 //!
 //! Scope: one balancer per worker and cluster, as in Envoy. What Envoy counts per endpoint over all workers
-//! ([`Host::active_requests`]) comes with the hosts; what another project counts per worker is the balancer's own, told by
-//! [`Balancer::on_start`] and [`Balancer::on_end`].
+//! ([`Host::active_requests`]) comes with the hosts; what another project counts per worker is the balancer's own,
+//! told by [`Balancer::on_start`] and [`Balancer::on_end`].
 
 use std::cell::Cell;
 
@@ -36,7 +36,8 @@ pub struct Host {
     pub active_requests: u32,
 }
 
-/// The endpoints of a cluster. An index stays an endpoint's for the whole run; the membership is which of them count now.
+/// The endpoints of a cluster. An index stays an endpoint's for the whole run; the membership is which of them count
+/// now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hosts {
     /// All endpoints that ever were.
@@ -57,13 +58,13 @@ pub struct Pick<'a> {
     /// The value of the override header, or the endpoint of the session cookie; looked at by `override_host` and
     /// `stateful_session`.
     pub wanted: Option<&'a str>,
-    /// How many entries of `wanted` the attempts before have used up, known or unknown ones; `override_host` counts on. One
-    /// per request. Without it, attempt k takes the k-th entry that is a member now.
+    /// How many entries of `wanted` the attempts before have used up, known or unknown ones; `override_host` counts
+    /// on. One per request. Without it, attempt k takes the k-th entry that is a member now.
     pub used: Option<&'a Cell<usize>>,
     /// Endpoints of the attempts before, if they are to be avoided (`previous_hosts`); the first attempt has none.
     pub avoid: &'a [usize],
-    /// How often another endpoint is looked for when the chosen one is to be avoided (`host_selection_retry_max_attempts`);
-    /// the last one found is taken all the same.
+    /// How often another endpoint is looked for when the chosen one is to be avoided
+    /// (`host_selection_retry_max_attempts`); the last one found is taken all the same.
     pub avoid_attempts: u32,
     /// Now, in nanoseconds.
     pub now_ns: u64,

@@ -4,17 +4,18 @@
 //! - `max_retries`, without a budget: retries under way < `max_retries`.
 //! - Envoy: retries under way < max(⌊percent / 100 × requests under way⌋, `min_retry_concurrency`).
 //! - Finagle: over the last `window`, in ten slices, Σ deposits − Σ withdrawals + reserve ≥ one withdrawal. A request
-//!   deposits 1, a retry withdraws 1 / ratio, the reserve is `min_retries_per_second` × window withdrawals. A withdrawal
-//!   expires as a deposit does, so the reserve can be spent at once and again a window later.
+//!   deposits 1, a retry withdraws 1 / ratio, the reserve is `min_retries_per_second` × window withdrawals. A
+//!   withdrawal expires as a deposit does, so the reserve can be spent at once and again a window later.
 //! - gRPC: tokens > `max_tokens` / 2. An attempt that fails takes 1, one that succeeds gives `token_ratio`; they stay
 //!   within 0 and `max_tokens`, where they begin. Thousandths are counted, as gRPC does.
 //!
-//! Scope: one per cluster, over all workers. Envoy's counts are the cluster's; Finagle and gRPC have one budget per client
-//! process, and are modelled as if the proxy were that process.
+//! Scope: one per cluster, over all workers. Envoy's counts are the cluster's; Finagle and gRPC have one budget per
+//! client process, and are modelled as if the proxy were that process.
 //! Cost: O(1); about 100 bytes.
 //! Source: Envoy `source/common/upstream/resource_manager_impl.h` (01c2c1f); Finagle
 //! `finagle-core/src/main/scala/com/twitter/finagle/service/RetryBudget.scala` (0e26b57) with `TokenBucket.scala` and
-//! `WindowedAdder.scala` of Twitter util (1bdeab5); gRPC proposal A6, "Throttling Retry Attempts and Hedged RPCs" (94bed81).
+//! `WindowedAdder.scala` of Twitter util (1bdeab5); gRPC proposal A6, "Throttling Retry Attempts and Hedged RPCs"
+//! (94bed81).
 //! Differs: in gRPC an answer counts as a failure only with a status that the policy retries; here with any failure.
 
 use crate::scenario::{CircuitBreakers, RetryBudget};
@@ -72,9 +73,9 @@ impl Budget {
 
     /// Decides whether one more retry may begin, and accounts for it if so: asked last, once per retry.
     ///
-    /// `requests_under_way` are the cluster's active and pending requests, over all workers: Envoy's count still has the
-    /// attempt whose answer is being looked at, but not one that never got a connection. `retries_under_way` are counted from
-    /// the decision to the attempt's end.
+    /// `requests_under_way` are the cluster's active and pending requests, over all workers: Envoy's count still has
+    /// the attempt whose answer is being looked at, but not one that never got a connection. `retries_under_way` are
+    /// counted from the decision to the attempt's end.
     #[must_use]
     pub fn may_retry(
         &mut self,

@@ -78,6 +78,17 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Says whether anything is said about what is read.
+    #[must_use]
+    pub const fn is_given(&self) -> bool {
+        self.from.is_some()
+            || !self.clusters.is_empty()
+            || !self.endpoints.is_empty()
+            || !self.access_logs.is_empty()
+            || self.fields.is_some()
+            || self.keep_going
+    }
+
     /// Says whether malformed entries are passed over.
     #[must_use]
     pub const fn keeps_going(&self) -> bool {

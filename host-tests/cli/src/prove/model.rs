@@ -1,8 +1,8 @@
-//! The closed loop against what is known: figures that others published of load balancers and retry budgets, and values that
-//! follow from a formula.
+//! The closed loop against what is known: figures that others published of load balancers and retry budgets, and
+//! values that follow from a formula.
 //!
-//! Each figure is a mean over seeds; the scenarios are the files of `host-tests/scenarios/model`. Where a published figure
-//! doesn't come out, the claim's text says why, and `host-tests/model/README.md` the rest.
+//! Each figure is a mean over seeds; the scenarios are the files of `host-tests/scenarios/model`. Where a published
+//! figure doesn't come out, the claim's text says why, and `host-tests/model/README.md` the rest.
 
 use std::collections::BTreeMap;
 use std::io;

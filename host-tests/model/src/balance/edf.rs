@@ -1,7 +1,7 @@
 //! Earliest deadline first: picks in proportion to weights that may change at every pick.
 //!
-//! Model: each entry has a deadline, at first `1 / weight`; the earliest is picked, becomes the time `t`, and gets the deadline
-//! `t + 1 / weight`. Ties go to the entry that was put in first.
+//! Model: each entry has a deadline, at first `1 / weight`; the earliest is picked, becomes the time `t`, and gets
+//! the deadline `t + 1 / weight`. Ties go to the entry that was put in first.
 //! Cost: O(log n) per pick, O(n) to begin; 24 bytes per entry.
 //! Source: Envoy `source/common/upstream/edf_scheduler.h` as of 1.40, with its way to begin after so many picks.
 

@@ -1,16 +1,20 @@
 //! Envoy's balancers by a hash of the request: a ring (ketama) and Maglev's table.
 //!
 //! Model, with weights `w` normalised to a sum of 1 and xxHash64 of `ip:port` as an endpoint's hash:
-//! - Ring: `scale = min(⌈w_min · minimum_ring_size⌉ / w_min, 8 Mi)`; an endpoint has points, hashes of `ip:port_i`, until the number
-//!   of points reaches `scale` times the weights so far. A request goes to the first point at or after its hash, then around.
+//! - Ring: `scale = min(⌈w_min · minimum_ring_size⌉ / w_min, 8 Mi)`; an endpoint has points, hashes of `ip:port_i`,
+//!   until the number of points reaches `scale` times the weights so far. A request goes to the first point at or after
+//!   its hash, then around.
 //! - Maglev: 65 537 places; endpoints in the order of their addresses take, in turn, their next free place of
-//!   `(offset + k · skip) mod 65 537`, `offset` and `skip` being hashes with seeds 0 and 1; a lower weight sits out turns.
+//!   `(offset + k · skip) mod 65 537`, `offset` and `skip` being hashes with seeds 0 and 1; a lower weight sits out
+//!   turns.
 //!
-//! To avoid an endpoint, the ring goes that many points on, and Maglev flips bits of the hash. A request without a hash gets a
-//! drawn one. Degraded endpoints are never chosen, in panic all endpoints are.
-//! Scope: no state but the membership. Cost: O(ring · log) or O(65 537) when the membership changes, then O(log) or O(1).
-//! Source: Envoy `ring_hash/ring_hash_lb.cc` (0d2acde), `maglev/maglev_lb.cc` (104df3d) and `common/thread_aware_lb_impl.cc`
-//! (0336fd6) of `source/extensions/load_balancing_policies`; checked against what Envoy 1.40.0 chose.
+//! To avoid an endpoint, the ring goes that many points on, and Maglev flips bits of the hash. A request without a
+//! hash gets a drawn one. Degraded endpoints are never chosen, in panic all endpoints are.
+//! Scope: no state but the membership. Cost: O(ring · log) or O(65 537) when the membership changes, then O(log) or
+//! O(1).
+//! Source: Envoy `ring_hash/ring_hash_lb.cc` (0d2acde), `maglev/maglev_lb.cc` (104df3d) and
+//! `common/thread_aware_lb_impl.cc` (0336fd6) of `source/extensions/load_balancing_policies`; checked against what
+//! Envoy 1.40.0 chose.
 //! Differs: `hash_balance_factor`, MurmurHash and host names as keys can't be said.
 
 use xxhash_rust::xxh64::xxh64;
@@ -20,8 +24,8 @@ use super::round_robin::{nth, weight_of};
 use super::{Balancer, Hosts, Pick, choose_another};
 use crate::draw::Draws;
 
-/// Hashes what a route's hash policy found: the values of a header, of a cookie (one), or the client's address without a port
-/// (one). Their order doesn't matter.
+/// Hashes what a route's hash policy found: the values of a header, of a cookie (one), or the client's address
+/// without a port (one). Their order doesn't matter.
 ///
 /// SOURCE: Envoy's `HashPolicyImpl`: each value's hash is the next one's seed, in the order of the values.
 #[must_use]

@@ -1,7 +1,8 @@
 //! Envoy's least request.
 //!
-//! Model: with equal weights, the first of those with the fewest requests under way among `choice_count` endpoints drawn with
-//! replacement; else earliest deadline first by `weight / (requests under way + 1)`, taken at an endpoint's own pick.
+//! Model: with equal weights, the first of those with the fewest requests under way among `choice_count` endpoints
+//! drawn with replacement; else earliest deadline first by `weight / (requests under way + 1)`, taken at an
+//! endpoint's own pick.
 //! Inputs: [`super::Host::active_requests`], which all workers share.
 //! Scope: the schedule is per worker, the counts are the cluster's.
 //! Source: Envoy `source/extensions/load_balancing_policies/least_request/least_request_lb.cc` (0a31a54).

@@ -1,13 +1,14 @@
 //! Which endpoints Envoy chooses from: the healthy ones, the degraded ones, or in panic all.
 //!
-//! Model: with `h` and `d` the healthy and degraded endpoints of the `n` that don't drain, health `H = min(100, ⌊140 h / n⌋)` and likewise `D`, and
-//! availability `A = min(100, H + D)`. Panic: `A < 100` and `100 (h + d) / n < threshold`. Otherwise `⌊100 H / A⌋` of a hundred
-//! draws (at most what is left of 100) go to the healthy ones, `⌊100 D / A⌋` to the degraded ones, and the rest of the rounding to
-//! the healthy ones if there are any. In panic those that drain are chosen from too; with nothing else there is panic.
+//! Model: with `h` and `d` the healthy and degraded endpoints of the `n` that don't drain, health
+//! `H = min(100, ⌊140 h / n⌋)` and likewise `D`, and availability `A = min(100, H + D)`. Panic: `A < 100` and
+//! `100 (h + d) / n < threshold`. Otherwise, of a hundred draws, `⌊100 H / A⌋` (at most 100) go to the healthy ones,
+//! `⌊100 D / A⌋` (at most what is left) to the degraded ones, and the rest of the rounding to the healthy ones if there
+//! are any. In panic those that drain are chosen from too; where there is nothing else there is panic.
 //! Scope: one per balancer. Cost: O(n) when the membership changes, else O(1).
 //! Source: Envoy `source/extensions/load_balancing_policies/common/load_balancer_impl.cc` (00cf9a0).
-//! Differs: Envoy counts an endpoint that goes from unhealthy to draining among the unhealthy until the membership changes in some
-//! other way (seen). One priority. No locality weights and no zone-aware routing: that needs a cluster of the proxies themselves
+//! Differs: Envoy counts an endpoint that goes from unhealthy to draining among the unhealthy until the membership
+//! changes in some other way (seen). One priority. No locality weights and no zone-aware routing: that needs a cluster of the proxies themselves
 //! (`local_cluster_name`), without which Envoy doesn't do it either.
 
 use super::Hosts;

@@ -1,7 +1,7 @@
 //! Envoy's ways to send a request to a named endpoint.
 //!
-//! - `override_host`: each attempt takes the next entry of the list that is a member, whatever its health; with the list used
-//!   up, or without one, the fallback policy chooses. An entry of white space is none.
+//! - `override_host`: each attempt takes the next entry of the list that is a member, whatever its health; with the
+//!   list used up, or without one, the fallback policy chooses. An entry of white space is none.
 //! - A stateful session names one endpoint, for the first attempt only, and only one that is healthy or degraded.
 //!
 //! Scope: per worker; what a request has used up is the caller's ([`Pick::used`]). Cost: O(log n) per entry.
@@ -86,8 +86,8 @@ impl SessionHost {
 impl Balancer for SessionHost {
     fn pick(&mut self, hosts: &Hosts, pick: &Pick<'_>, draws: &mut Draws) -> Option<usize> {
         self.addresses.refresh(hosts);
-        // SOURCE: `overrideHostToSelect` of the router's filter names none for a retry; `createOverrideHostStatus` admits
-        // UNKNOWN, HEALTHY and DEGRADED.
+        // SOURCE: `overrideHostToSelect` of the router's filter names none for a retry; `createOverrideHostStatus`
+        // admits UNKNOWN, HEALTHY and DEGRADED.
         let named = (pick.attempt <= 1)
             .then_some(pick.wanted)
             .flatten()

@@ -1,5 +1,6 @@
-//! Balancers of other projects, from their formulae. What they have in common: they choose from the members that are healthy or
-//! degraded (the others aren't in their lists), they know the requests of their own worker only, and they don't avoid endpoints.
+//! Balancers of other projects, from their formulae. What they have in common: they choose from the members that are
+//! healthy or degraded (the others aren't in their lists), they know the requests of their own worker only, and they
+//! don't avoid endpoints.
 
 mod finagle;
 mod nginx;
@@ -63,7 +64,8 @@ impl<T> Default for PerHost<T> {
 }
 
 impl<T: Default> PerHost<T> {
-    /// Returns an endpoint's entry, made when it is first asked for. `None` never comes: the list is as long as is needed.
+    /// Returns an endpoint's entry, made when it is first asked for. `None` never comes: the list is as long as is
+    /// needed.
     fn of(&mut self, host: usize) -> Option<&mut T> {
         if host >= self.0.len() {
             self.0.resize_with(host.saturating_add(1), T::default);

@@ -1,8 +1,8 @@
 //! Envoy's round robin.
 //!
-//! Model: with equal weights, endpoint `(start + k) mod n` at the k-th pick, `start` drawn once per worker; else earliest
-//! deadline first by weight, begun after `start` picks. The healthy, the degraded and all endpoints have a position each,
-//! which a change of the membership leaves alone (a schedule by weight begins anew).
+//! Model: with equal weights, endpoint `(start + k) mod n` at the k-th pick, `start` drawn once per worker; else
+//! earliest deadline first by weight, begun after `start` picks. The healthy, the degraded and all endpoints have a
+//! position each, which a change of the membership leaves alone (a schedule by weight begins anew).
 //! Scope: per worker.
 //! Source: Envoy `source/extensions/load_balancing_policies/round_robin/round_robin_lb.h` (12ca3fd).
 

@@ -1,10 +1,11 @@
 //! The cookie of Envoy's stateful sessions.
 //!
-//! Model: the value is base64 of a protocol buffer with the endpoint's address as field 1 (and, with a time to live, which a
-//! scenario can't say, the second when it ends as field 2). What isn't such a buffer is an address as it is. Nothing protects
-//! it: whoever knows an address can write it.
-//! Source: Envoy `source/extensions/http/stateful_session/cookie/cookie.{h,cc,proto}` (f04b318, 60b6a95) and `parseCookie` and
-//! `makeSetCookieValue` of `source/common/http/utility.cc`; what is written here was compared with Envoy 1.40.0.
+//! Model: the value is base64 of a protocol buffer with the endpoint's address as field 1 (and, with a time to live,
+//! which a scenario can't say, the second when it ends as field 2). What isn't such a buffer is an address as it is.
+//! Nothing protects it: whoever knows an address can write it.
+//! Source: Envoy `source/extensions/http/stateful_session/cookie/cookie.{h,cc,proto}` (f04b318, 60b6a95) and
+//! `parseCookie` and `makeSetCookieValue` of `source/common/http/utility.cc`; what is written here was compared with
+//! Envoy 1.40.0.
 //! Differs: an end in a client's cookie isn't looked at: it counts on the clock of the machine that wrote it.
 
 use base64::Engine as _;
@@ -37,8 +38,8 @@ pub fn read<'a>(headers: impl IntoIterator<Item = &'a [u8]>, cookie: &str) -> Op
         .filter(|address| !address.is_empty())
 }
 
-/// Returns the value of the `set-cookie` header that binds a session to an endpoint. Envoy adds it to an answer whose endpoint
-/// isn't the one that the request's cookie names, whoever made the answer.
+/// Returns the value of the `set-cookie` header that binds a session to an endpoint. Envoy adds it to an answer whose
+/// endpoint isn't the one that the request's cookie names, whoever made the answer.
 #[must_use]
 pub fn write(cookie: &str, address: &str) -> String {
     // An address has fewer than 128 bytes, whose length is one byte.

@@ -165,9 +165,10 @@ proptest! {
                 withdrawals.push(now);
             }
         }
-        // Slices begin anew with the first look after their time, so what is called a window lasts up to ten slices and ten
-        // gaps of up to two seconds: 30 s. Within any 9 s nothing expires. What was withdrawn within them was covered by the
-        // reserve and by deposits of at most a window before. What a retry costs is cut to a whole number of at least 1000.
+        // Slices begin anew with the first look after their time, so what is called a window lasts up to ten slices
+        // and ten gaps of up to two seconds: 30 s. Within any 9 s nothing expires. What was withdrawn within them was
+        // covered by the reserve and by deposits of at most a window before. What a retry costs is cut to a whole
+        // number of at least 1000.
         for (at, from) in withdrawals.iter().enumerate() {
             let within = withdrawals.iter().skip(at).take_while(|time| **time < from + 9 * SECOND).count();
             let paid = deposits

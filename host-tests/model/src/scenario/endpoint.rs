@@ -38,7 +38,8 @@ pub struct Endpoint {
     /// What it does with WebSockets.
     #[serde(default)]
     pub sockets: Sockets,
-    /// What happens to it, in any order; of several that touch the same thing at a time the later in the list holds.
+    /// What happens to it, in any order. Phases of one kind don't overlap, except for `fails` (the last that happens holds) and
+    /// `announces`.
     #[serde(default)]
     pub timeline: Vec<Phase>,
 }
@@ -95,7 +96,7 @@ pub enum Failure {
     Status(u16),
     /// The connection is closed before any of the answer.
     Disconnect,
-    /// The connection is closed after the headers and a part of the body.
+    /// The connection is closed after the headers, short of the length that they tell.
     DisconnectInBody,
     /// Nothing ever comes.
     Silence,

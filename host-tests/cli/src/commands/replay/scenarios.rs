@@ -9,11 +9,12 @@ use anyhow::Context;
 use serde::Serialize;
 use tidegate_model::report::Report;
 
-use super::Arguments;
+use super::{Arguments, Level, Like, OnTrap};
 use crate::closed_loop;
 use crate::engine::engine;
 use crate::exit::{ExitCode, Failure, WithCode};
 use crate::output::{Align, Output, Table, bold, dim, green, red};
+use crate::recording::SessionKey;
 use crate::scenario::{LoadedScenario, Outcome, ScenarioError, junit, missed, outcome, short};
 use crate::workspace;
 
@@ -304,6 +305,16 @@ fn refuse_what_scenarios_say(arguments: &Arguments) -> anyhow::Result<()> {
         ("--behind-plugins", arguments.behind_plugins),
         ("--endpoint-header", arguments.endpoint_header.is_some()),
         ("--allow-capability", !arguments.capabilities.is_empty()),
+        ("--workers", arguments.workers != 1),
+        ("--session", arguments.session != SessionKey::Auto),
+        ("--on-trap", !matches!(arguments.on_trap, OnTrap::Closed)),
+        ("--profile", !matches!(arguments.profile, Like::Envoy)),
+        ("--log-level", !matches!(arguments.log_level, Level::Warn)),
+        ("--summary", arguments.summary),
+        (
+            "--cluster, --endpoints, --from, --fields, --access-log",
+            arguments.reading.is_given(),
+        ),
     ];
     for (flag, is_given) in given {
         if is_given {

@@ -13,8 +13,9 @@ const SUCCESS: &str = "ratio";
 
 /// With failures at a rate `p` and `n` retries: attempts (1 − p^(n+1)) / (1 − p), success 1 − p^(n+1).
 ///
-/// The published figures of plain retries (1.011, 1.111, 1.248, 1.877, 4.000; 100, 99.98, 99.85, 93.8, 0; and 1.11, 99.89, 3.0 with
-/// two) are one simulated run: what the formula gives instead is in each claim. gRPC's have no formula.
+/// The published figures of plain retries (1.011, 1.111, 1.248, 1.877, 4.000; 100, 99.98, 99.85, 93.8, 0; and 1.11,
+/// 99.89, 3.0 with two) are one simulated run: what the formula gives instead is in each claim. gRPC's have no
+/// formula.
 pub(super) const AMPLIFICATION: &[Claim] = &[
     derived(
         "retries.plain_3.1",
@@ -213,21 +214,22 @@ pub(super) fn amplification(options: Options) -> anyhow::Result<Vec<Evidence>> {
     Ok(evidence)
 }
 
-/// Three retries at a time that take `S` each, of failures that come independently, are Erlang's loss system with three servers:
-/// of `λ` failures a second `λ·(1 − B)` are repeated, `B = (a³/6) / (1 + a + a²/2 + a³/6)`, `a = λ·S`. Envoy draws a back-off of 0 to 24
-/// whole milliseconds, 12 ms in the mean: `S` is 13 ms and 5.012 s.
+/// Three retries at a time that take `S` each, of failures that come independently, are Erlang's loss system with
+/// three servers: of `λ` failures a second `λ·(1 − B)` are repeated, `B = (a³/6) / (1 + a + a²/2 + a³/6)`, `a = λ·S`.
+/// Envoy draws a back-off of 0 to 24 whole milliseconds, 12 ms in the mean: `S` is 13 ms and 5.012 s.
+///
+/// The published 222 and 0.6 are 3 / 13.5 ms and 3 / 5.0125 s: what passes if failures never end (which at 5 s would
+/// raise the share above the floor), and with a back-off of 12.5 ms.
 pub(super) const FLOOR: &[Claim] = &[
     derived(
         "floor.1ms",
-        "retries that Envoy's floor of 3 lets through of 1000 failures a second of 1 ms; published as 222, which is 3 / 13.5 ms, \
-         without end of demand and with 12.5 ms of back-off",
+        "retries that Envoy's floor of 3 lets through of 1000 failures/s of 1 ms; published as 222, its limit",
         "retries per second",
         211.980,
     ),
     derived(
         "floor.5s",
-        "the same of one failure a second of 5 s; published as 0.6, which is 3 / 5.0125 s, without end of demand (which would raise \
-         the share above the floor)",
+        "the same of 1 failure/s of 5 s; published as 0.6, its limit",
         "retries per second",
         0.469_52,
     ),

@@ -1,16 +1,18 @@
 //! Finagle's balancers with two distinct choices: peak EWMA and least loaded.
 //!
 //! Model of peak EWMA, with `t` the time of the last look at an endpoint, reading included, and τ = 10 s:
-//! - A sample, or a reading as a sample of 0: `cost = sample if sample > cost else cost·w + sample·(1 − w)`, `w = e^(−Δt/τ)`.
-//! - `load = cost·(pending + 1)`, or a penalty of `2^47 ns + pending` while there is no cost yet but a request under way.
+//! - A sample, or a reading as a sample of 0: `cost = sample if sample > cost else cost·w + sample·(1 − w)`, `w =
+//!   e^(−Δt/τ)`.
+//! - `load = cost·(pending + 1)`, or a penalty of `2^47 ns + pending` while there is no cost yet but a request under
+//!   way.
 //! - Of two distinct endpoints the one with the lower load; the second of equals.
 //!
-//! Because a reading moves `t`, a sample below the cost counts for the time since the last reading only, which is short: the
-//! cost decays towards 0 rather than towards the samples, and follows the peaks of the last seconds.
-//! An attempt that failed is a sample like any other.
+//! Because a reading moves `t`, a sample below the cost counts for the time since the last reading only, which is
+//! short: the cost decays towards 0 rather than towards the samples, and follows the peaks of the last seconds. An
+//! attempt that failed is a sample like any other.
 //! Scope: per worker. Cost: O(1), 24 bytes per endpoint.
-//! Source: Finagle `finagle-core/src/main/scala/com/twitter/finagle/loadbalancer/PeakEwma.scala` (ad0c9d1), `p2c/P2CPick.scala`
-//! (1f1986d) and `LeastLoaded.scala` (6a15499); `decayTime` of `Balancers.p2cPeakEwma` is 10 s.
+//! Source: Finagle `finagle-core/src/main/scala/com/twitter/finagle/loadbalancer/PeakEwma.scala` (ad0c9d1),
+//! `p2c/P2CPick.scala` (1f1986d) and `LeastLoaded.scala` (6a15499); `decayTime` of `Balancers.p2cPeakEwma` is 10 s.
 //! Differs: no aperture, no failure accrual (an endpoint's status is always open).
 
 use super::{Listed, PerHost};

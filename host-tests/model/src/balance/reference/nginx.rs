@@ -4,8 +4,8 @@
 //! - A sample: `ewma = ewma·e^(−Δ/τ) + sample·(1 − e^(−Δ/τ))`.
 //! - `score = ewma·e^(−Δ/τ)`; reading changes nothing. Requests under way don't count.
 //! - Of two distinct endpoints the one with the lower score; the first of equals.
-//! - An endpoint that joins begins with the mean of the others. One of the first list has the score 0 until its first sample,
-//!   which counts fully.
+//! - An endpoint that joins begins with the mean of the others. One of the first list has the score 0 until its first
+//!   sample, which counts fully.
 //!
 //! An attempt that failed is a sample like any other. Times are whole milliseconds, as nginx has them.
 //! Scope: per worker. Cost: O(1), 16 bytes per endpoint.

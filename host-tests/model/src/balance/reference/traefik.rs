@@ -1,8 +1,8 @@
 //! Traefik's least time.
 //!
-//! Model: `score = mean × (under way + 1) / weight`, the mean over an endpoint's last 100 times to the first byte in whole
-//! milliseconds, 0 without any. The lowest score of all endpoints wins; equals take turns by weight, earliest deadline first.
-//! A failure that has an answer is a sample like any other.
+//! Model: `score = mean × (under way + 1) / weight`, the mean over an endpoint's last 100 times to the first byte in
+//! whole milliseconds, 0 without any. The lowest score of all endpoints wins; equals take turns by weight, earliest
+//! deadline first. A failure that has an answer is a sample like any other.
 //! Scope: per worker (Traefik is one process). Cost: O(n) per pick, 900 bytes per endpoint.
 //! Source: Traefik `pkg/server/service/loadbalancer/leasttime/leasttime.go` (1343cf7).
 //! Differs: a time ends with the attempt, not with the answer's first byte.

@@ -168,8 +168,8 @@ fn weights_share_the_ring_and_the_table() {
     let ring = Of::RingHash {
         minimum_ring_size: 65_536,
     };
-    // A table's shares are those of the weights up to a place each. A ring's arcs are as long as chance makes them: with p of
-    // P points, a share's standard deviation is about √(p) / P.
+    // A table's shares are those of the weights up to a place each. A ring's arcs are as long as chance makes them:
+    // with p of P points, a share's standard deviation is about √(p) / P.
     for (of, points) in [(ring, 65_536.0), (Of::Maglev, f64::INFINITY)] {
         let mut bench = Bench::new(&of, 1);
         let mut counts = [0_u32; 5];
@@ -195,8 +195,8 @@ fn removing_an_endpoint_moves_only_its_keys_on_the_ring_and_few_others_in_the_ta
     let mut after = before.clone();
     after.members.remove(4);
     after.generation = 2;
-    // One point per endpoint, before and after. (With more, those that are left get more of them, which takes from others:
-    // of the default size, 7 % of the other keys move here.)
+    // One point per endpoint, before and after. (With more, those that are left get more of them, which takes from
+    // others: of the default size, 7 % of the other keys move here.)
     let ring = Of::RingHash {
         minimum_ring_size: 1,
     };

@@ -13,7 +13,8 @@ fn override_host() -> Bench {
     Bench::new(&of, 1)
 }
 
-/// Which of the unhealthy endpoints the attempts of a request get; `None`: what the fallback policy chose, a healthy one.
+/// Which of the unhealthy endpoints the attempts of a request get; `None`: what the fallback policy chose, a healthy
+/// one.
 fn attempts(bench: &mut Bench, hosts: &Hosts, list: &str, count: u32) -> Vec<Option<usize>> {
     let used = Cell::new(0);
     (1..=count)
@@ -36,7 +37,8 @@ fn attempts(bench: &mut Bench, hosts: &Hosts, list: &str, count: u32) -> Vec<Opt
 
 #[test]
 fn each_attempt_takes_the_next_entry_that_is_a_member() {
-    // All but the last one are unhealthy, which the list doesn't mind; without panic the fallback has the last one only.
+    // All but the last one are unhealthy, which the list doesn't mind; without panic the fallback has the last one
+    // only.
     let mut hosts = hosts(&[1; 5]);
     for host in hosts.all.iter_mut().take(4) {
         host.health = Health::Unhealthy;

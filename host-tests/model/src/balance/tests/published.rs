@@ -1,5 +1,5 @@
-//! The smallest closed loop, around balancers alone: figures that others published of them come out. `tidegate prove model` has
-//! the same from the whole runner.
+//! The smallest closed loop, around balancers alone: figures that others published of them come out. `tidegate prove
+//! model` has the same from the whole runner.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -75,8 +75,8 @@ fn share(
     }
 }
 
-/// Asserts that the mean over five seeds is a published figure, which is one run's and rounded: within four standard deviations
-/// of the difference between one run and a mean of five.
+/// Asserts that the mean over five seeds is a published figure, which is one run's and rounded: within four standard
+/// deviations of the difference between one run and a mean of five.
 #[track_caller]
 fn assert_published(published: f64, rounding: f64, run: impl Fn(u64) -> f64) {
     let runs: Vec<f64> = (1..=5).map(run).collect();

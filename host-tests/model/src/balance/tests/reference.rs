@@ -131,7 +131,8 @@ fn nginx_averages_by_time_and_ignores_requests_under_way() {
         bench.balancer.on_start(0, 0);
     }
     assert_eq!(preferred(&mut bench, 0), 0);
-    // After 1 s a sample of 1000 ms weighs 1 − e^(−0.1) = 0.0952: 100 × 0.9048 + 95.2 = 185.6, and the other has decayed.
+    // After 1 s a sample of 1000 ms weighs 1 − e^(−0.1) = 0.0952: 100 × 0.9048 + 95.2 = 185.6, and the other has
+    // decayed.
     bench.balancer.on_end(0, ended(ms(1_000), ms(1_000)));
     assert_eq!(preferred(&mut bench, ms(1_000)), 1);
     // A sample of 1031 ms makes 110 × 0.9048 + 98.1 = 197.7 of the other; one of 900 ms would have made 185.2 of it.
