@@ -8,8 +8,8 @@
 //! Scope: one per balancer. Cost: O(n) when the membership changes, else O(1).
 //! Source: Envoy `source/extensions/load_balancing_policies/common/load_balancer_impl.cc` (00cf9a0).
 //! Differs: Envoy counts an endpoint that goes from unhealthy to draining among the unhealthy until the membership
-//! changes in some other way (seen). One priority. No locality weights and no zone-aware routing: that needs a cluster of the proxies themselves
-//! (`local_cluster_name`), without which Envoy doesn't do it either.
+//! changes in some other way (seen). One priority. No locality weights and no zone-aware routing: that needs a cluster of
+//! the proxies themselves (`local_cluster_name`), without which Envoy doesn't do it either.
 
 use super::Hosts;
 use crate::scenario::Health;
