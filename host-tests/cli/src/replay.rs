@@ -12,7 +12,7 @@ pub(crate) mod draw;
 mod drive;
 mod exchange;
 mod expect;
-pub(crate) mod jar;
+pub mod jar;
 mod known;
 mod load;
 pub(crate) mod observe;

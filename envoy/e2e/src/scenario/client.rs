@@ -96,7 +96,8 @@ impl Clients {
         if let Some(Ok(answer)) = answer {
             told.status = Some(answer.status().as_u16());
             told.first_byte_ns = Some(nanoseconds(begun));
-            session.store(answer.headers().get_all(SET_COOKIE));
+            let path = said(&arrival.request, ":path");
+            session.store(answer.headers().get_all(SET_COOKIE), &path);
             let upgrades = answer.status().as_u16() == 101;
             if let (true, Some(frames)) = (upgrades, &arrival.request.frames) {
                 let opened = hyper::upgrade::on(answer).await?;
@@ -146,6 +147,16 @@ async fn read(mut body: Incoming, told: &mut Told) -> bool {
     whole
 }
 
+/// Returns the value of a header of a request; empty without one.
+fn said(request: &traffic::Request, name: &str) -> String {
+    let found = request
+        .headers
+        .iter()
+        .find(|(known, _)| known == name.as_bytes());
+    let value = found.map_or(&[][..], |(_, value)| value);
+    String::from_utf8_lossy(value).into_owned()
+}
+
 /// Makes a request of what the traffic says, with the client's cookies and an id of its own.
 fn request(said: &traffic::Request, id: &str, session: &Session) -> Result<Request<Body>> {
     let mut request = Request::new(body(said));
@@ -173,13 +184,10 @@ fn request(said: &traffic::Request, id: &str, session: &Session) -> Result<Reque
     if (size > 0 || told) && said.trailers.is_empty() {
         headers.insert(CONTENT_LENGTH, size.into());
     }
-    if let Some(cookies) = session.cookies() {
-        let own = headers.get(COOKIE).map(HeaderValue::as_bytes);
-        let joined = match own {
-            Some(own) => [own, b"; ", cookies.as_bytes()].concat(),
-            None => cookies.into_bytes(),
-        };
-        headers.insert(COOKIE, HeaderValue::from_bytes(&joined)?);
+    let own = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let own: Vec<&[u8]> = own.collect();
+    if let Some(cookies) = session.cookies(&request.uri().to_string(), &own) {
+        headers.insert(COOKIE, HeaderValue::from_bytes(&cookies)?);
     }
     *request.headers_mut() = headers;
     Ok(request)

@@ -7,7 +7,7 @@ use tidegate_host::HeaderMap;
 
 /// Cookies of one client.
 #[derive(Debug, Default)]
-pub(crate) struct Jar {
+pub struct Jar {
     cookies: Vec<Cookie>,
 }
 
@@ -25,7 +25,7 @@ const COOKIES_MAX: usize = 180;
 
 impl Jar {
     /// Takes a `set-cookie` header that came at `now_ns` on the answer to a request for `request_path`.
-    pub(crate) fn set(&mut self, header: &[u8], request_path: &[u8], now_ns: u64) {
+    pub fn set(&mut self, header: &[u8], request_path: &[u8], now_ns: u64) {
         let mut parts = header.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let Some((name, value)) = parts
             .next()
@@ -70,28 +70,40 @@ impl Jar {
         }
     }
 
-    /// Adds the cookies to a request that don't stand in it already. Returns how many.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap, now_ns: u64) -> usize {
+    /// Adds the cookies to a request that don't stand in it already. Tells whether there were any.
+    pub fn add_to(&self, headers: &mut HeaderMap, now_ns: u64) -> bool {
         if self.cookies.is_empty() {
-            return 0;
+            return false;
         }
         let path = headers.get(":path").unwrap_or_default();
         let is_secure = headers.get(":scheme") == Some(b"https");
-        let due: Vec<&Cookie> = self
+        let own: Vec<&[u8]> = headers.get_all("cookie").collect();
+        let Some(value) = self.header(path, is_secure, &own, now_ns) else {
+            return false;
+        };
+        headers.set("cookie", value);
+        true
+    }
+
+    /// Returns the `cookie` header of a request that has these of its own; `None` when none comes to them.
+    #[must_use]
+    pub fn header(
+        &self,
+        path: &[u8],
+        is_secure: bool,
+        own: &[&[u8]],
+        now_ns: u64,
+    ) -> Option<Vec<u8>> {
+        let mut value = own.join(b"; ".as_slice());
+        let mut has_come = false;
+        let due = self
             .cookies
             .iter()
             .filter(|cookie| cookie.expires_ns > now_ns && (is_secure || !cookie.secure))
             .filter(|cookie| path_matches(path, &cookie.path))
-            .filter(|cookie| !carries(headers, &cookie.name))
-            .collect();
-        if due.is_empty() {
-            return 0;
-        }
-        let mut value = headers
-            .get_all("cookie")
-            .collect::<Vec<_>>()
-            .join(b"; ".as_slice());
-        for cookie in &due {
+            .filter(|cookie| !carries(own, &cookie.name));
+        for cookie in due {
+            has_come = true;
             if !value.is_empty() {
                 value.extend_from_slice(b"; ");
             }
@@ -99,8 +111,7 @@ impl Jar {
             value.push(b'=');
             value.extend_from_slice(&cookie.value);
         }
-        headers.set("cookie", value);
-        due.len()
+        has_come.then_some(value)
     }
 }
 
@@ -110,9 +121,8 @@ fn split(part: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
 }
 
-fn carries(headers: &HeaderMap, name: &[u8]) -> bool {
-    headers
-        .get_all("cookie")
+fn carries(own: &[&[u8]], name: &[u8]) -> bool {
+    own.iter()
         .flat_map(|value| value.split(|&byte| byte == b';'))
         .any(|pair| {
             pair.trim_ascii()

@@ -46,7 +46,7 @@ pub fn write(cookie: &str, address: &str) -> String {
     let length = u8::try_from(address.len()).unwrap_or(0x7f).min(0x7f);
     let mut buffer = vec![0x0a, length];
     buffer.extend(address.bytes().take(usize::from(length)));
-    format!("{cookie}=\"{}\"; HttpOnly", STANDARD.encode(buffer))
+    format!("{cookie}=\"{}\"; Path=/; HttpOnly", STANDARD.encode(buffer))
 }
 
 /// Reads field 1 of a protocol buffer, empty when it isn't there; `None` when it is no buffer.

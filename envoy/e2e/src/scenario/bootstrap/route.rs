@@ -111,7 +111,7 @@ fn per_route(cookie: &str) -> Value {
                 "name": "envoy.http.stateful_session.cookie",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState",
-                    "cookie": { "name": cookie },
+                    "cookie": { "name": cookie, "path": "/" },
                 },
             } },
         },

@@ -9,11 +9,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{GetAll, HeaderValue};
 use hyper_util::rt::TokioIo;
+use tidegate_cli::replay::jar::Jar;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clients::http::connect;
-use crate::clients::jar::Jar;
 
 /// The body of a request.
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -26,6 +27,8 @@ const DESTINATION: &str = "10.255.255.254";
 pub(super) struct Session {
     address: String,
     jar: Option<Mutex<Jar>>,
+    /// When the cookies' time begins.
+    since: Instant,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -47,6 +50,7 @@ impl Session {
         Self {
             address: address.to_owned(),
             jar: keeps_cookies.then(Mutex::default),
+            since: Instant::now(),
             idle: Mutex::default(),
         }
     }
@@ -103,19 +107,23 @@ impl Session {
         }
     }
 
-    /// Takes over cookies.
-    pub(super) fn store(&self, set: GetAll<'_, HeaderValue>) {
+    /// Takes over the cookies of an answer to a request for this path.
+    pub(super) fn store(&self, set: GetAll<'_, HeaderValue>, path: &str) {
         let Some(jar) = &self.jar else {
             return;
         };
-        for value in set.iter().filter_map(|value| value.to_str().ok()) {
-            lock(jar).store(value);
+        for value in set {
+            lock(jar).set(value.as_bytes(), path.as_bytes(), self.now_ns());
         }
     }
 
-    /// Returns the client's cookies as a header.
-    pub(super) fn cookies(&self) -> Option<String> {
-        lock(self.jar.as_ref()?).header()
+    /// Returns the `cookie` header of a request for this path that has these of its own.
+    pub(super) fn cookies(&self, path: &str, own: &[&[u8]]) -> Option<Vec<u8>> {
+        lock(self.jar.as_ref()?).header(path.as_bytes(), false, own, self.now_ns())
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

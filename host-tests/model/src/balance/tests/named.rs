@@ -135,7 +135,7 @@ fn session_is_kept_by_its_first_attempt_and_only_at_an_endpoint_that_is_well() {
 fn session_cookie_is_the_one_that_the_real_envoy_writes() {
     assert_eq!(
         session::write("session", "127.0.0.1:18801"),
-        "session=\"Cg8xMjcuMC4wLjE6MTg4MDE=\"; HttpOnly"
+        "session=\"Cg8xMjcuMC4wLjE6MTg4MDE=\"; Path=/; HttpOnly"
     );
 }
 
