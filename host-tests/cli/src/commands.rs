@@ -4,6 +4,7 @@ pub mod bench;
 pub mod build;
 pub mod check;
 pub mod demo;
+mod e2e;
 pub mod inspect;
 pub mod prove;
 pub mod record;

@@ -17,7 +17,7 @@ mod yaml;
 
 pub use junit::{junit, missed, short};
 pub use load::{LoadedFilter, LoadedScenario};
-pub use outcome::{Outcome, Run, Runner, Trap, outcome};
+pub use outcome::{Outcome, Run, Runner, outcome};
 pub use problem::ScenarioError;
 pub use read::read;
 pub use recorded::Recording;

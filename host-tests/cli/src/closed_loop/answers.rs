@@ -11,7 +11,7 @@ use super::RunError;
 use super::endpoints::{End, FAILED, Owner};
 use super::engine::Engine;
 use super::queue::Event;
-use super::router::Fields;
+use super::router::{Fields, deciding};
 use super::stream::{Ends, Part};
 
 impl Engine {
@@ -75,13 +75,8 @@ impl Engine {
         let Some(stream) = self.streams.get_mut(&key) else {
             return Ok(());
         };
-        if let (Some(attempts), Some(cluster)) = (
-            &mut stream.attempts,
-            stream
-                .cluster
-                .and_then(|index| self.clusters.get_mut(index)),
-        ) {
-            attempts.finish(&mut cluster.breakers);
+        if let Some((attempts, breakers)) = deciding(stream, &mut self.clusters) {
+            attempts.finish(breakers);
         }
         stream.row.details.clone_from(&details);
         stream.is_answered = true;
@@ -256,26 +251,24 @@ impl Engine {
         let Some(stream) = self.streams.get_mut(&key) else {
             return Ok(());
         };
-        let breakers = stream
-            .cluster
-            .and_then(|index| self.clusters.get_mut(index))
-            .map(|cluster| &mut cluster.breakers);
-        let (Some(attempts), Some(breakers), Some(current)) =
-            (&mut stream.attempts, breakers, &mut stream.current)
-        else {
+        let Some(current) = &mut stream.current else {
             return Ok(());
         };
         current.status = Some(status);
+        let sent_ns = stream.sent_ns;
+        let Some((attempts, breakers)) = deciding(stream, &mut self.clusters) else {
+            return Ok(());
+        };
         let draws = &mut self.router_draws;
         let verdict = attempts.on_answer(status, &Fields(&mut headers), breakers, now_ns, draws);
         match verdict {
             Verdict::Pass { flags } => {
+                let since_ns = sent_ns.map(|sent| now_ns.saturating_sub(sent));
+                attempts.finish_answer(&mut Fields(&mut headers), since_ns);
                 stream.row.flags |= flags;
                 router::VIA_UPSTREAM.clone_into(&mut stream.row.details);
                 stream.is_answered = true;
                 stream.parts.clear();
-                let since_ns = stream.sent_ns.map(|sent| now_ns.saturating_sub(sent));
-                attempts.finish_answer(&mut Fields(&mut headers), since_ns);
                 self.bind_session(key, &mut headers);
                 let Some(stream) = self.streams.get_mut(&key) else {
                     return Ok(());

@@ -16,6 +16,7 @@ use super::client::Jars;
 use super::cluster::Cluster;
 use super::endpoints::{FAILED, Work};
 use super::queue::{Event, Queue};
+use super::router::deciding;
 use super::stream::Stream;
 use crate::replay::observe::Watching;
 use crate::scenario::ScenarioTraffic;
@@ -267,11 +268,7 @@ impl Engine {
         let Some(mut stream) = self.streams.remove(&key) else {
             return Ok(());
         };
-        let mut breakers = stream
-            .cluster
-            .and_then(|index| self.clusters.get_mut(index))
-            .map(|cluster| &mut cluster.breakers);
-        if let (Some(attempts), Some(breakers)) = (&mut stream.attempts, &mut breakers) {
+        if let Some((attempts, breakers)) = deciding(&mut stream, &mut self.clusters) {
             attempts.finish(breakers);
             stream.row.attempts = attempts.count;
         }

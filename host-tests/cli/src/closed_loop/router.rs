@@ -3,14 +3,15 @@
 use tidegate_host::{HeaderMap, UpstreamAttributes};
 use tidegate_model::balance::{self, Pick};
 use tidegate_model::report::Sink;
-use tidegate_model::router::{self, Attempts, Headers, HeadersMut};
+use tidegate_model::router::{self, Attempts, Breakers, Headers, HeadersMut};
 use tidegate_model::scenario::{Hash, Route};
 
 use super::RunError;
+use super::cluster::Cluster;
 use super::endpoints::{Owner, WholeRequest};
 use super::engine::Engine;
 use super::queue::Event;
-use super::stream::{Current, Part};
+use super::stream::{Current, Part, Stream};
 
 /// The host's headers as the router reads and writes them.
 pub(super) struct Fields<'a>(pub(super) &'a mut HeaderMap);
@@ -29,6 +30,15 @@ impl HeadersMut for Fields<'_> {
     fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
+}
+
+/// Returns the state of a request's router, and what bounds its cluster; `None` before it has come so far.
+pub(super) fn deciding<'a>(
+    stream: &'a mut Stream,
+    clusters: &'a mut [Cluster],
+) -> Option<(&'a mut Attempts, &'a mut Breakers)> {
+    let cluster = clusters.get_mut(stream.cluster?)?;
+    Some((stream.attempts.as_mut()?, &mut cluster.breakers))
 }
 
 impl Engine {
@@ -269,19 +279,16 @@ impl Engine {
                 stream.body_bytes += bytes.len() as u64;
             }
             let under_way = stream.current.is_some();
-            let breakers = stream
-                .cluster
-                .and_then(|index| self.clusters.get_mut(index))
-                .map(|cluster| &mut cluster.breakers);
-            if let (Some(attempts), Some(breakers)) = (&mut stream.attempts, breakers) {
-                if let Some(reply) =
-                    attempts.on_request_body(stream.body_bytes, under_way, breakers)
-                {
+            let bytes = stream.body_bytes;
+            let mut repeats = false;
+            if let Some((attempts, breakers)) = deciding(stream, &mut self.clusters) {
+                if let Some(reply) = attempts.on_request_body(bytes, under_way, breakers) {
                     return self.reply(key, reply);
                 }
-                if attempts.may_repeat() {
-                    stream.parts.push(part.clone());
-                }
+                repeats = attempts.may_repeat();
+            }
+            if repeats {
+                stream.parts.push(part.clone());
             }
         }
         self.send(key, part)?;

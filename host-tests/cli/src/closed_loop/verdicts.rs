@@ -8,6 +8,7 @@ use super::RunError;
 use super::endpoints::{End, FAILED};
 use super::engine::Engine;
 use super::queue::Event;
+use super::router::deciding;
 
 impl Engine {
     /// An attempt ends without an answer, or within one.
@@ -26,11 +27,7 @@ impl Engine {
             return Ok(());
         }
         let begun = stream.is_answered;
-        let breakers = stream
-            .cluster
-            .and_then(|index| self.clusters.get_mut(index))
-            .map(|cluster| &mut cluster.breakers);
-        let (Some(attempts), Some(breakers)) = (&mut stream.attempts, breakers) else {
+        let Some((attempts, breakers)) = deciding(stream, &mut self.clusters) else {
             return Ok(());
         };
         let draws = &mut self.router_draws;
@@ -101,11 +98,7 @@ impl Engine {
             return Ok(());
         }
         let begun = stream.is_answered;
-        let breakers = stream
-            .cluster
-            .and_then(|index| self.clusters.get_mut(index))
-            .map(|cluster| &mut cluster.breakers);
-        let (Some(attempts), Some(breakers)) = (&mut stream.attempts, breakers) else {
+        let Some((attempts, breakers)) = deciding(stream, &mut self.clusters) else {
             return Ok(());
         };
         let verdict = attempts.on_timeout(begun, breakers);

@@ -1,15 +1,12 @@
 //! `tidegate prove`.
 
-use std::process::Command;
-
-use anyhow::Context;
 use serde::Serialize;
 
+use super::e2e;
 use crate::exit::{ExitCode, Failure};
 use crate::fidelity;
 use crate::output::{Align, Output, Table, bold, dim, green, red, thousands};
 use crate::prove::{AREAS, Area, Finding, Options, Report, area};
-use crate::workspace;
 
 /// The area that needs the real Envoy: its proofs are in the end-to-end tests' package.
 const FIDELITY: &str = "fidelity";
@@ -60,7 +57,7 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         return list(output);
     };
     if name == FIDELITY {
-        return run_fidelity(output);
+        return e2e::run(FIDELITY, output, |_| {});
     }
     let Some(area) = area(name) else {
         let mut known: Vec<&str> = AREAS.iter().map(|area| area.name).collect();
@@ -82,32 +79,6 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         print(area, &report, options, output)?;
     }
     Ok(if report.holds() {
-        ExitCode::Passed
-    } else {
-        ExitCode::Internal
-    })
-}
-
-/// Runs the comparison in the package that starts Envoy, which depends on this one.
-fn run_fidelity(output: &Output) -> anyhow::Result<ExitCode> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "tidegate-e2e",
-            "--bin",
-            "fidelity",
-            "--",
-        ])
-        .current_dir(workspace::root());
-    if output.is_json() {
-        command.arg("--json");
-    }
-    let status = command.status().context("failed to run cargo")?;
-    Ok(if status.success() {
         ExitCode::Passed
     } else {
         ExitCode::Internal

@@ -19,7 +19,7 @@ use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousand
 use crate::recording::{Malformed, RecordingReader, SessionKey};
 use crate::replay::{
     self, Decision, Detail, Divergence, Exchange, Expectation, ExpectationError, Options,
-    ReplayError, Totals,
+    ReplayError, Totals, Trap,
 };
 
 /// Arguments of `tidegate replay`.
@@ -327,16 +327,21 @@ fn show_logs(error: &StartError, output: &Output) {
     }
 }
 
+/// Shows where a plugin trapped.
+fn show_trap(trap: &Trap, output: &Output) {
+    output.complain(format_args!(
+        "{} {} trapped in {} on {}:\n  {}",
+        red().bold().for_stderr().apply_to("trap:"),
+        trap.plugin,
+        trap.callback,
+        trap.thread,
+        trap.message.trim_end().replace('\n', "\n  ")
+    ));
+}
+
 fn report_traps(totals: &Totals, output: &Output) {
     for trap in &totals.first_traps {
-        output.complain(format_args!(
-            "{} {} trapped in {} on {}:\n  {}",
-            red().bold().for_stderr().apply_to("trap:"),
-            trap.plugin,
-            trap.callback,
-            trap.thread,
-            trap.message.trim_end().replace('\n', "\n  ")
-        ));
+        show_trap(trap, output);
     }
     let more = totals.traps.saturating_sub(totals.first_traps.len() as u64);
     if more > 0 {

@@ -9,6 +9,7 @@ use tidegate_model::report::{Collector, Expectation, Report, Row, Sink, Verdict}
 use super::load::LoadedScenario;
 use crate::exit::ExitCode;
 use crate::output::{Progress, thousands};
+use crate::replay::Trap;
 
 /// What came of a scenario.
 #[derive(Debug, Clone, Serialize)]
@@ -35,19 +36,6 @@ pub struct Run {
     pub expectations: Vec<Verdict>,
     /// The first traps, at most [`TRAPS`].
     pub traps: Vec<Trap>,
-}
-
-/// A trap of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Trap {
-    /// The plugin.
-    pub plugin: String,
-    /// The callback that it was in.
-    pub callback: String,
-    /// The thread.
-    pub thread: String,
-    /// What the engine says of it.
-    pub message: String,
 }
 
 /// So many traps of a run are kept: the first ones say why.

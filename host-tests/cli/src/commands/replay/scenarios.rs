@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 use serde::Serialize;
 use tidegate_model::report::Report;
 
+use super::super::e2e;
 use super::{Arguments, Level, Like, OnTrap};
 use crate::closed_loop;
 use crate::engine::engine;
@@ -16,7 +16,6 @@ use crate::exit::{ExitCode, Failure, WithCode};
 use crate::output::{Align, Output, Table, bold, dim, green, red};
 use crate::recording::SessionKey;
 use crate::scenario::{LoadedScenario, Outcome, ScenarioError, junit, missed, outcome, short};
-use crate::workspace;
 
 /// The figures of the table.
 const SHOWN: [&str; 14] = [
@@ -150,16 +149,8 @@ pub fn finish(
         }
         let traps = outcome.unexpected_traps();
         if traps > 0.0 {
-            for trap in outcome.runs.iter().flat_map(|run| &run.traps).take(3) {
-                output.complain(format_args!(
-                    "{} {} trapped in {} on {}:\n  {}",
-                    red().bold().for_stderr().apply_to("trap:"),
-                    trap.plugin,
-                    trap.callback,
-                    trap.thread,
-                    trap.message.trim_end().replace('\n', "\n  ")
-                ));
-            }
+            let first = outcome.runs.iter().flat_map(|run| &run.traps).take(3);
+            first.for_each(|trap| super::show_trap(trap, output));
             output.complain(format_args!(
                 "{} {}: a guest trapped {traps} times; `traps <= {traps}` in `expect` makes that expected",
                 red().bold().for_stderr().apply_to("trap:"),
@@ -331,37 +322,18 @@ fn refuse_what_scenarios_say(arguments: &Arguments) -> anyhow::Result<()> {
 fn run_real(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     // It runs in the checkout; files are named from here.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_error| path.clone());
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "tidegate-e2e",
-            "--bin",
-            "scenario",
-            "--",
-        ])
-        .current_dir(workspace::root());
-    if output.is_json() {
-        command.arg("--json");
-    }
-    if let Some(seed) = arguments.seed {
-        command.args(["--seed", &seed.to_string()]);
-    }
-    for (flag, path) in [
-        ("--junit", &arguments.junit),
-        ("--requests", &arguments.requests),
-    ] {
-        if let Some(path) = path {
-            command.arg(flag).arg(absolute(path));
+    e2e::run("scenario", output, |command| {
+        if let Some(seed) = arguments.seed {
+            command.args(["--seed", &seed.to_string()]);
         }
-    }
-    command.args(arguments.recordings.iter().map(absolute));
-    let status = command.status().context("failed to run cargo")?;
-    let ended = ExitCode::ALL
-        .into_iter()
-        .find(|code| status.code() == Some(i32::from(code.number())));
-    Ok(ended.unwrap_or(ExitCode::Internal))
+        for (flag, path) in [
+            ("--junit", &arguments.junit),
+            ("--requests", &arguments.requests),
+        ] {
+            if let Some(path) = path {
+                command.arg(flag).arg(absolute(path));
+            }
+        }
+        command.args(arguments.recordings.iter().map(absolute));
+    })
 }
