@@ -269,8 +269,8 @@ mod tests {
     #[test]
     fn what_a_scenario_needs_none_of_is_refused_where_it_stands() {
         let cases = [
-            ("a: &x 1\nb: *x\n", 6, "anchors and aliases"),
-            ("a: !!str 1\n", 9, "tags"),
+            ("a: &x 1\nb: *x\n", 3, "anchors and aliases"),
+            ("a: !!str 1\n", 3, "tags"),
             ("a: 1\nb: 2\na: 3\n", 10, "first in line 1"),
             ("a: 1\n---\nb: 1\n", 5, "second document"),
             ("? [a]\n: 1\n", 2, "no name of a field"),
