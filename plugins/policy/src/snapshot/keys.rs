@@ -83,7 +83,7 @@ fn push_name(key: &mut String, name: &[u8], max_bytes: usize, plain: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::{string::ToString, vec, vec::Vec};
+    use std::{vec, vec::Vec};
 
     use super::*;
 
@@ -138,7 +138,7 @@ mod tests {
         assert!(at.ends_with(&"x".repeat(96)), "{at}");
         let beyond = snapshot_key("p", 0, &[b'x'; 97]);
         let (_, hash) = beyond.split_once('~').unwrap_or_default();
-        assert_eq!(hash.len(), 32, "{}", beyond.to_string());
+        assert_eq!(hash.len(), 32, "{beyond}");
         assert_eq!(MAX_KEY_BYTES, 236);
     }
 }
