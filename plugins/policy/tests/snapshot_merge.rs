@@ -218,6 +218,11 @@ fn gateway_failure_ends_a_row_of_local_ones_but_not_the_other_way_round() {
     assert_eq!(turn(2, failed(1, 1)), (1, 0));
     assert_eq!(turn(3, local), (1, 2));
     assert_eq!(turn(4, succeeded(1)), (0, 0));
+    let idle = Observed {
+        local_row: 9,
+        ..NOTHING
+    };
+    assert_eq!(turn(5, idle), (0, 0));
 }
 
 #[test]

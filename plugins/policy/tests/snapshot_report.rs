@@ -203,13 +203,13 @@ fn offered_version_is_taken_only_if_it_is_newer_or_the_held_one_is_stale() {
         (version(4, 99), Offer::Older, Offer::Replaces),
     ];
     for (offered, fresh, stale) in cases {
-        assert_eq!(offered.offered_to(None, limit, second(0)), Offer::Replaces);
+        assert_eq!(offered.offered_to(None, second(0), limit), Offer::Replaces);
         for now in [0, 29, -29] {
-            let answer = offered.offered_to(Some(held), limit, second(now));
+            let answer = offered.offered_to(Some(held), second(now), limit);
             assert_eq!(answer, fresh, "{offered:?} at {now}");
         }
         for now in [30, -30, 31_536_000, -31_536_000] {
-            let answer = offered.offered_to(Some(held), limit, second(now));
+            let answer = offered.offered_to(Some(held), second(now), limit);
             assert_eq!(answer, stale, "{offered:?} at {now}");
         }
     }

@@ -138,7 +138,9 @@ mod tests {
         assert!(at.ends_with(&"x".repeat(96)), "{at}");
         let beyond = snapshot_key("p", 0, &[b'x'; 97]);
         let (_, hash) = beyond.split_once('~').unwrap_or_default();
-        assert_eq!(hash.len(), 32, "{beyond}");
+        assert_eq!((hash.len(), beyond.len()), (32, at.len() + 33), "{beyond}");
+        let escaped = snapshot_key("p", 0, &[0xff; 33]);
+        assert_eq!(escaped.len(), at.len() + 33, "{escaped}");
         assert_eq!(MAX_KEY_BYTES, 236);
     }
 }

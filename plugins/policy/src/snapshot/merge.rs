@@ -4,7 +4,7 @@
 //! all are those of one estimator that saw every sample. In-flight counts are never merged.
 //! Model: the estimate is the largest of the old one and all reported ones, each projected from its
 //! own time to now, because the estimator is one of peaks: a mean over sixteen workers would make
-//! 2 s that one of them met into 125 ms. Ties take the later, then the larger one.
+//! 282 ms of 2 s that one of them met and 167 ms of the others. Ties take the later, then the larger one.
 //! A row of failures grows by all workers' failures while none reports a success; after a success
 //! of anybody it is the longest row that a worker which failed since then has itself. Order among
 //! workers within one report is not known: a row is thus noticed at most one report later than by

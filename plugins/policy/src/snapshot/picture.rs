@@ -15,7 +15,7 @@ use crate::units::WallTime;
 
 /// Is how many endpoints a snapshot holds: 620 kB, which every worker copies once for each change.
 ///
-/// More would cost a worker more than a slice of 5 ms; fewer would leave large clusters out.
+/// It is what the largest sources of membership list; more would grow the memory of every worker.
 pub const MAX_ENDPOINTS: usize = 10_000;
 
 /// Is how many zones a snapshot names. A cluster in more zones than that has its zones wrong.
@@ -186,6 +186,26 @@ impl Snapshot {
         change(&mut placed.endpoint);
         placed.endpoint = placed.endpoint.rounded();
         Some(placed.endpoint != before)
+    }
+
+    /// Takes an endpoint out, and its zone if it was the last there; `None` where it was no member.
+    /// Cost: O(n) for an endpoint with a zone.
+    pub fn remove(&mut self, address: &EndpointAddress) -> Option<Endpoint> {
+        let Placed { endpoint, zone } = self.endpoints.remove(address)?;
+        if let Some(zone) = zone
+            && !self
+                .endpoints
+                .values()
+                .any(|placed| placed.zone == Some(zone))
+        {
+            self.zones.remove(usize::from(zone));
+            for placed in self.endpoints.values_mut() {
+                placed.zone = placed
+                    .zone
+                    .map(|other| other.saturating_sub(u8::from(other > zone)));
+            }
+        }
+        Some(endpoint)
     }
 
     /// Lists endpoints in the order of their addresses.

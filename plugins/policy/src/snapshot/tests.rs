@@ -278,6 +278,30 @@ fn zones_are_bounded_in_number_and_length() {
 }
 
 #[test]
+fn removed_endpoint_leaves_no_trace() {
+    let empty = Snapshot::new(header());
+    let mut snapshot = small();
+    let full = *snapshot.get(&address("10.0.0.1:80")).unwrap();
+    assert_eq!(snapshot.remove(&address("10.0.0.1:80")), Some(full));
+    assert_eq!(snapshot.remove(&address("10.0.0.1:80")), None);
+    let bytes = encoded(&snapshot);
+    let view = SnapshotView::open(&bytes).unwrap();
+    assert_eq!(view.get(&address("[2001:db8::1]:443")).unwrap().zone, b"b");
+    for text in ["10.0.0.2:80", "[2001:db8::1]:443"] {
+        assert!(snapshot.remove(&address(text)).is_some());
+    }
+    assert_eq!(snapshot, empty);
+    // More zones than a snapshot holds, but never at the same time.
+    for number in 0..100_000_u32 {
+        let place = address("10.0.0.9:80");
+        let zone = number.to_be_bytes();
+        assert_eq!(snapshot.try_push(place, member(number), &zone), Ok(()));
+        assert_eq!(snapshot.remove(&place), Some(member(number)));
+    }
+    assert_eq!(encoded(&snapshot), encoded(&empty));
+}
+
+#[test]
 fn snapshot_without_endpoints_is_legal() {
     let empty = Snapshot::new(header());
     let bytes = encoded(&empty);

@@ -54,14 +54,14 @@ impl Version {
     /// held one is stale, any other one replaces it: a lease that was lost starts again at a lower
     /// epoch.
     #[must_use]
-    pub fn offered_to(self, held: Option<Self>, limit: Duration, now: WallTime) -> Offer {
+    pub fn offered_to(self, held: Option<Self>, now: WallTime, limit: Duration) -> Offer {
         let Some(held) = held else {
             return Offer::Replaces;
         };
         let order = |version: Self| (version.epoch, version.generation);
         match order(self).cmp(&order(held)) {
             core::cmp::Ordering::Equal => Offer::Confirmed,
-            core::cmp::Ordering::Less if !held.is_stale(limit, now) => Offer::Older,
+            core::cmp::Ordering::Less if !held.is_stale(now, limit) => Offer::Older,
             core::cmp::Ordering::Less | core::cmp::Ordering::Greater => Offer::Replaces,
         }
     }
@@ -74,7 +74,7 @@ impl Version {
 
     /// Says whether it was confirmed `limit` ago or longer, or is as far ahead of `now`.
     #[must_use]
-    pub fn is_stale(self, limit: Duration, now: WallTime) -> bool {
+    pub fn is_stale(self, now: WallTime, limit: Duration) -> bool {
         is_stale(self.confirmed_at, now, limit)
     }
 }
