@@ -111,6 +111,7 @@ impl Report {
     }
 
     /// Adds what was seen of an endpoint; the later one of the same address replaces the earlier.
+    /// Times are rounded down to milliseconds where they are encoded.
     ///
     /// # Errors
     /// There is no room. The worker keeps its counts and reports this endpoint first next time.
@@ -122,14 +123,7 @@ impl Report {
         if self.entries.len() >= MAX_REPORT_ENTRIES && !self.entries.contains_key(&address) {
             return Err(ReportFull);
         }
-        let latency = observed.latency.map(Latency::rounded);
-        self.entries.insert(
-            address,
-            Observed {
-                latency,
-                ..observed
-            },
-        );
+        self.entries.insert(address, observed);
         Ok(())
     }
 
