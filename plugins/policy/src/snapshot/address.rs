@@ -1,0 +1,135 @@
+//! An endpoint's address as a value that sorts.
+
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+/// Is the length of an address in a record: family, 16 bytes of IP, port.
+pub(super) const ADDRESS_BYTES: usize = 19;
+
+/// Says in a record that the first four bytes are an IPv4 address.
+const FAMILY_V4: u8 = 4;
+/// Says in a record that all sixteen bytes are an IPv6 address.
+const FAMILY_V6: u8 = 6;
+
+/// Is an endpoint's IP and port. The order is that of the records: IPv4 first, then by IP and port.
+///
+/// Its text is what the proxy writes: `10.0.0.1:80`, `[2001:db8::1]:80`. An IPv4 address and the
+/// same one mapped into IPv6 are two addresses, because `override_host` compares texts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct EndpointAddress {
+    /// Is the IP.
+    pub ip: IpAddr,
+    /// Is the port.
+    pub port: u16,
+}
+
+impl EndpointAddress {
+    /// Reads the proxy's text; `None` for anything else: a name, a Unix socket, an address with a
+    /// scope, which a record could not keep.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        match str::from_utf8(text).ok()?.parse::<SocketAddr>().ok()? {
+            SocketAddr::V6(address) if address.scope_id() != 0 => None,
+            address => Some(Self {
+                ip: address.ip(),
+                port: address.port(),
+            }),
+        }
+    }
+
+    /// Is the address in a record. Bytes sort as addresses do.
+    pub(super) fn to_key(self) -> [u8; ADDRESS_BYTES] {
+        let (family, ip) = match self.ip {
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                (FAMILY_V4, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+            IpAddr::V6(ip) => (FAMILY_V6, ip.octets()),
+        };
+        let mut key = [0; ADDRESS_BYTES];
+        let port = self.port.to_be_bytes();
+        let parts = core::iter::once(family).chain(ip).chain(port);
+        for (place, byte) in key.iter_mut().zip(parts) {
+            *place = byte;
+        }
+        key
+    }
+
+    /// Reads the address of a record; `None` where it is none that [`Self::to_key`] writes.
+    pub(super) fn from_key(key: &[u8; ADDRESS_BYTES]) -> Option<Self> {
+        let (family, rest) = key.split_first()?;
+        let (ip, port) = rest.split_first_chunk::<16>()?;
+        let port = u16::from_be_bytes(*port.first_chunk::<2>()?);
+        let ip = match *family {
+            FAMILY_V4 => {
+                let (ip, unused) = ip.split_first_chunk::<4>()?;
+                if unused.iter().any(|byte| *byte != 0) {
+                    return None;
+                }
+                IpAddr::V4(Ipv4Addr::from_octets(*ip))
+            }
+            FAMILY_V6 => IpAddr::V6(Ipv6Addr::from_octets(*ip)),
+            _ => return None,
+        };
+        Some(Self { ip, port })
+    }
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.ip, self.port).fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{string::ToString, vec::Vec};
+
+    use super::*;
+
+    #[test]
+    fn address_keeps_its_text_and_sorts_as_its_bytes_do() {
+        let sorted = [
+            "0.0.0.0:0",
+            "9.255.255.255:65535",
+            "10.0.0.1:80",
+            "10.0.0.1:256",
+            "255.255.255.255:1",
+            "[::]:0",
+            "[::ffff:10.0.0.1]:80",
+            "[2001:db8::1]:443",
+        ];
+        let addresses: Vec<EndpointAddress> = sorted
+            .iter()
+            .map(|text| EndpointAddress::parse(text.as_bytes()).unwrap())
+            .collect();
+        for (address, text) in addresses.iter().zip(sorted) {
+            assert_eq!(address.to_string(), text);
+            assert_eq!(EndpointAddress::from_key(&address.to_key()), Some(*address));
+        }
+        assert!(addresses.is_sorted());
+        assert!(addresses.iter().map(|address| address.to_key()).is_sorted());
+    }
+
+    #[test]
+    fn text_that_no_record_could_keep_is_none() {
+        for text in [
+            "",
+            "a:80",
+            "10.0.0.1",
+            "/run/app.sock",
+            "[fe80::1%2]:80",
+            "10.0.0.1:65536",
+        ] {
+            assert_eq!(EndpointAddress::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(EndpointAddress::parse(b"\xff"), None);
+        let mut key = EndpointAddress::parse(b"10.0.0.1:80").unwrap().to_key();
+        key[10] = 1;
+        assert_eq!(EndpointAddress::from_key(&key), None);
+        key[0] = 5;
+        assert_eq!(EndpointAddress::from_key(&key), None);
+    }
+}
