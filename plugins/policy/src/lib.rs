@@ -18,4 +18,6 @@ pub mod affinity;
 pub mod config;
 pub mod digest;
 pub mod hygiene;
+pub mod lease;
+pub mod slots;
 pub mod units;
