@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tidegate_policy::{
     lease::{
-        CREATE_CAS, CasMismatch, LEASE, Lease, MAX_TICK_STEP, QUIET_BEFORE_ASKING, RECORD_BYTES,
-        Record, Step,
+        CREATE_CAS, CasMismatch, Fence, Fenced, LEASE, Lease, MAX_TICK_STEP, QUIET_BEFORE_ASKING,
+        RECORD_BYTES, Record, Step,
     },
     units::WallTime,
 };
@@ -50,6 +50,11 @@ impl Key {
             lease.on_written(self.write(&write.bytes, write.cas));
         }
         step
+    }
+
+    /// Lets a VM tick whose step is of no interest.
+    fn run(&mut self, lease: &mut Lease, saw_stream: bool, now: WallTime) {
+        let _ = self.tick(lease, saw_stream, now);
     }
 
     fn record(&self) -> Record {
@@ -103,7 +108,7 @@ fn vm_that_loses_the_race_to_create_does_not_lead() {
 #[test]
 fn belief_lasts_exactly_one_lease_from_the_clock_of_the_renewal() {
     let (mut key, mut lease) = (Key::default(), Lease::new(A));
-    key.tick(&mut lease, false, at(5000));
+    key.run(&mut lease, false, at(5000));
     let nanosecond =
         |now: WallTime, by: i64| WallTime::from_ns(now.as_ns().checked_add_signed(by).unwrap());
     let cases = [
@@ -123,7 +128,7 @@ fn belief_lasts_exactly_one_lease_from_the_clock_of_the_renewal() {
 #[test]
 fn silent_lease_is_taken_at_the_first_tick_after_it_is_over() {
     let (mut key, mut dead, mut lease) = (Key::default(), Lease::new(A), Lease::new(B));
-    key.tick(&mut dead, false, at(0));
+    key.run(&mut dead, false, at(0));
     for ms in [200, 450, 700, 950, 1199] {
         assert_eq!(key.tick(&mut lease, false, at(ms)), Step::Nothing, "{ms}");
     }
@@ -142,7 +147,7 @@ fn silent_lease_is_taken_at_the_first_tick_after_it_is_over() {
 #[test]
 fn holder_that_was_stalled_longer_than_its_lease_renews_if_nobody_took_it() {
     let (mut key, mut lease) = (Key::default(), Lease::new(A));
-    key.tick(&mut lease, false, at(0));
+    key.run(&mut lease, false, at(0));
     assert!(!lease.is_leader(at(60_000)));
     assert!(matches!(
         key.tick(&mut lease, false, at(60_000)),
@@ -152,9 +157,33 @@ fn holder_that_was_stalled_longer_than_its_lease_renews_if_nobody_took_it() {
 }
 
 #[test]
+fn write_of_a_replaced_leader_is_recognised_by_readers_and_by_itself() {
+    let (mut key, mut old, mut new) = (Key::default(), Lease::new(A), Lease::new(B));
+    key.run(&mut old, false, at(0));
+    for ms in [0, 500, 1000] {
+        key.run(&mut new, false, at(ms));
+    }
+    // The old one's clock stepped back while it was stalled: it believes, and so does the new one.
+    let (old_term, new_term) = (old.term(at(500)).unwrap(), new.term(at(1100)).unwrap());
+    let mut reader = Fence::new();
+    assert_eq!(reader.admit(old_term), Ok(()), "until the new one writes");
+    assert_eq!(reader.admit(new_term), Ok(()));
+    let fenced = Fenced {
+        epoch: 1,
+        newest: 2,
+    };
+    assert_eq!(reader.admit(old_term), Err(fenced));
+    assert_eq!(reader.check(old_term), Err(fenced));
+    // What it learns is that it is old; the lease is not taken from the new one for that.
+    old.learn(fenced.newest);
+    assert_eq!(key.tick(&mut old, false, at(750)), Step::Nothing);
+    assert_eq!(old.term(at(750)), None);
+}
+
+#[test]
 fn refused_renewal_ends_the_belief_at_once() {
     let (mut key, mut lease) = (Key::default(), Lease::new(A));
-    key.tick(&mut lease, false, at(0));
+    key.run(&mut lease, false, at(0));
     let step = lease.on_tick(key.read(), false, at(250), 0);
     assert!(matches!(step, Step::Renew(_)));
     assert!(lease.is_leader(at(250)), "the last renewal still counts");
@@ -172,7 +201,7 @@ fn outcome_that_nobody_awaits_changes_nothing() {
     let (mut key, mut lease) = (Key::default(), Lease::new(A));
     lease.on_written(Ok(()));
     assert!(!lease.is_leader(at(0)));
-    key.tick(&mut lease, false, at(0));
+    key.run(&mut lease, false, at(0));
     let before = lease.counts();
     lease.on_written(Err(CasMismatch));
     assert!(lease.is_leader(at(0)));
@@ -182,7 +211,7 @@ fn outcome_that_nobody_awaits_changes_nothing() {
 #[test]
 fn clock_that_stands_still_ends_no_lease() {
     let (mut key, mut holder, mut lease) = (Key::default(), Lease::new(A), Lease::new(B));
-    key.tick(&mut holder, false, at(0));
+    key.run(&mut holder, false, at(0));
     for _ in 0..100 {
         assert_eq!(key.tick(&mut lease, false, at(0)), Step::Nothing);
         assert!(matches!(
@@ -198,7 +227,7 @@ fn clock_that_stands_still_ends_no_lease() {
 fn clock_that_steps_back_costs_the_one_who_waits_one_tick() {
     let (mut key, mut holder, mut lease) = (Key::default(), Lease::new(A), Lease::new(B));
     let hour = 3_600_000;
-    key.tick(&mut holder, false, at(hour));
+    key.run(&mut holder, false, at(hour));
     for ms in [hour, hour + 500, 0, 250, 499] {
         assert_eq!(key.tick(&mut lease, false, at(ms)), Step::Nothing, "{ms}");
     }
@@ -211,7 +240,7 @@ fn clock_that_steps_back_costs_the_one_who_waits_one_tick() {
 #[test]
 fn holder_whose_clock_steps_back_leads_again_from_its_next_renewal() {
     let (mut key, mut lease) = (Key::default(), Lease::new(A));
-    key.tick(&mut lease, false, at(3_600_000));
+    key.run(&mut lease, false, at(3_600_000));
     assert!(!lease.is_leader(at(0)));
     assert!(matches!(key.tick(&mut lease, false, at(0)), Step::Renew(_)));
     assert_eq!(lease.term(at(0)), Some(1));
@@ -221,7 +250,7 @@ fn holder_whose_clock_steps_back_leads_again_from_its_next_renewal() {
 fn clock_that_jumps_a_year_does_not_end_a_lease_that_lives() {
     let (mut key, mut holder, mut lease) = (Key::default(), Lease::new(A), Lease::new(B));
     let year = 31_536_000_000;
-    key.tick(&mut holder, false, at(0));
+    key.run(&mut holder, false, at(0));
     assert_eq!(key.tick(&mut lease, false, at(0)), Step::Nothing);
     assert_eq!(key.tick(&mut lease, false, at(year)), Step::Nothing);
     assert!(matches!(
@@ -229,7 +258,7 @@ fn clock_that_jumps_a_year_does_not_end_a_lease_that_lives() {
         Step::Renew(_)
     ));
     for jump in 2..50 {
-        key.tick(&mut holder, false, at(year * jump));
+        key.run(&mut holder, false, at(year * jump));
         assert_eq!(key.tick(&mut lease, false, at(year * jump)), Step::Nothing);
     }
     assert_eq!(MAX_TICK_STEP * 2, LEASE);
@@ -239,11 +268,11 @@ fn clock_that_jumps_a_year_does_not_end_a_lease_that_lives() {
 fn wait_in_quiet(key: &mut Key, holder: &mut Lease, busy: bool, lease: &mut Lease) -> u64 {
     let mut ms = 0;
     while Duration::from_millis(ms) < QUIET_BEFORE_ASKING {
-        key.tick(holder, busy, at(ms));
+        key.run(holder, busy, at(ms));
         assert_eq!(key.tick(lease, false, at(ms)), Step::Nothing, "{ms}");
         ms += 250;
     }
-    key.tick(holder, busy, at(ms));
+    key.run(holder, busy, at(ms));
     ms
 }
 
@@ -282,7 +311,7 @@ fn vm_without_streams_gets_the_lease_from_one_that_has_them() {
 fn holder_stops_leading_before_its_offer_is_written() {
     let (mut key, mut busy, mut quiet) = (Key::default(), Lease::new(A), Lease::new(B));
     let ms = wait_in_quiet(&mut key, &mut busy, true, &mut quiet);
-    key.tick(&mut quiet, false, at(ms));
+    key.run(&mut quiet, false, at(ms));
     let step = busy.on_tick(key.read(), true, at(ms + 250), 0);
     assert!(matches!(step, Step::Yield(_)));
     assert!(!busy.is_leader(at(ms + 250)));
@@ -294,7 +323,7 @@ fn vm_does_not_ask_a_holder_without_streams_nor_with_streams_of_its_own() {
     let ms = wait_in_quiet(&mut key, &mut holder, false, &mut quiet);
     assert_eq!(key.tick(&mut quiet, false, at(ms)), Step::Nothing);
     // The holder gets a stream, and so does the one who waited.
-    key.tick(&mut holder, true, at(ms + 250));
+    key.run(&mut holder, true, at(ms + 250));
     assert!(key.record().saw_stream);
     assert_eq!(key.tick(&mut quiet, true, at(ms + 250)), Step::Nothing);
     // Once seen, a stream is never forgotten.
@@ -306,8 +335,8 @@ fn vm_does_not_ask_a_holder_without_streams_nor_with_streams_of_its_own() {
 fn offer_to_a_vm_that_died_is_taken_by_another_after_a_lease() {
     let (mut key, mut busy, mut quiet) = (Key::default(), Lease::new(A), Lease::new(B));
     let ms = wait_in_quiet(&mut key, &mut busy, true, &mut quiet);
-    key.tick(&mut quiet, false, at(ms));
-    key.tick(&mut busy, true, at(ms + 250));
+    key.run(&mut quiet, false, at(ms));
+    key.run(&mut busy, true, at(ms + 250));
     for late in [500, 750, 1000, 1250] {
         let step = key.tick(&mut busy, true, at(ms + late));
         assert_eq!(step, Step::Nothing, "{late}");
@@ -336,7 +365,7 @@ fn request_does_not_make_a_dead_holder_look_alive() {
 fn garbage_is_taken_over_with_an_epoch_that_nobody_had() {
     for garbage in [&b""[..], b"{}", &[0; RECORD_BYTES], &[0xff; 100]] {
         let (mut key, mut holder, mut young) = (Key::default(), Lease::new(A), Lease::new(B));
-        key.tick(&mut holder, false, at(0));
+        key.run(&mut holder, false, at(0));
         key.overwrite(garbage);
         let step = key.tick(&mut young, false, at(100));
         assert!(matches!(step, Step::TakeOver(_)), "{step:?}");
@@ -365,10 +394,10 @@ fn draw_tells_two_takeovers_of_garbage_at_one_instant_apart() {
 #[test]
 fn record_older_than_one_that_was_seen_is_taken_over() {
     let (mut key, mut first, mut second) = (Key::default(), Lease::new(A), Lease::new(B));
-    key.tick(&mut first, false, at(0));
+    key.run(&mut first, false, at(0));
     let old = key.read().unwrap().0.to_vec();
     for ms in [0, 500, 1000] {
-        key.tick(&mut second, false, at(ms));
+        key.run(&mut second, false, at(ms));
     }
     assert_eq!(second.term(at(1000)), Some(2));
     key.overwrite(&old);
@@ -381,7 +410,7 @@ fn record_older_than_one_that_was_seen_is_taken_over() {
 #[test]
 fn holder_that_learns_of_a_newer_epoch_takes_one_above_it() {
     let (mut key, mut lease) = (Key::default(), Lease::new(A));
-    key.tick(&mut lease, false, at(0));
+    key.run(&mut lease, false, at(0));
     lease.learn(1);
     assert!(matches!(
         key.tick(&mut lease, false, at(250)),
@@ -410,7 +439,7 @@ fn cas_of_zero_is_never_written_with() {
 #[test]
 fn vm_whose_draw_is_zero_still_has_an_id() {
     let (mut key, mut lease) = (Key::default(), Lease::new(0));
-    key.tick(&mut lease, false, at(0));
+    key.run(&mut lease, false, at(0));
     assert_eq!(key.record().holder, 1);
     assert!(matches!(
         key.tick(&mut lease, false, at(250)),
@@ -432,7 +461,7 @@ fn epoch_and_beat_at_the_end_of_their_range_stay_there() {
     };
     key.overwrite(&last.encode());
     for ms in [0, 500, 1000] {
-        key.tick(&mut lease, false, at(ms));
+        key.run(&mut lease, false, at(ms));
     }
     assert_eq!(key.record().holder, A);
     assert_eq!(lease.term(at(1000)), Some(u64::MAX));

@@ -270,7 +270,7 @@ mod tests {
                 bytes = sealed(bytes.as_slice().try_into().unwrap()).to_vec();
             }
             if let Ok(record) = Record::decode(&bytes) {
-                prop_assert_eq!(record.encode().as_slice(), bytes.as_slice());
+                prop_assert_eq!(record.encode().to_vec(), bytes);
             }
         }
     }

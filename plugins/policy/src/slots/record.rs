@@ -222,7 +222,8 @@ mod tests {
         ) {
             let written = WallTime::from_ns(written);
             let slot = SlotReport { holder, beat, written, saw_stream, report: &report };
-            prop_assert_eq!(SlotReport::decode(&slot.encode().unwrap()), Ok(slot));
+            let bytes = slot.encode().unwrap();
+            prop_assert_eq!(SlotReport::decode(&bytes), Ok(slot));
         }
 
         #[test]
