@@ -1,39 +1,40 @@
-//! Makes one VM of an Envoy the leader, and tells what an earlier leader writes from what it writes.
+//! Makes one VM of an Envoy the leader, and tells an earlier leader's writes from its own.
 //!
 //! Why: every worker's VM and the main thread's run the same code. All of them probing would
 //! multiply the probes, and none would know the whole. Nobody else can appoint one: VMs share
 //! nothing but a map with compare-and-set, and they die without a word.
 //! Model: one record under one key. Whoever finds no key creates it; the holder renews it at every
-//! tick; whoever sees it unchanged for `LEASE` = 1 s, by its own ticks, takes it with epoch + 1. All
-//! three are writes with the cas of the read, so that exactly one succeeds. With ticks at most `g`
-//! apart, the last renewal is seen after `g` at the latest, the lease is over `LEASE` after that,
-//! and the next tick notices: the takeover comes within `LEASE + 2g` of the last renewal, 1.65 s for
-//! ticks of 250 ms with 75 ms of jitter. A step back of the clock, or a write that came in between,
-//! costs one tick more each: with `g` ≤ 333 ms it is still within 2 s with one of them, with `g` ≤
-//! 500 ms with none.
+//! tick; whoever sees it unchanged for `LEASE` = 1 s, by its own ticks, takes it with `epoch + 1`.
+//! Each is a write with the cas of the read, so that exactly one succeeds. With ticks at most `g`
+//! apart, a VM sees the last renewal within `g`, the lease is over `LEASE` after that, and the VM's
+//! next tick notices: the takeover comes within `LEASE + 2g` of the last renewal, 1.65 s for ticks
+//! of 250 ms with 75 ms of jitter. A step back of the clock, or a write that came in between, costs
+//! one `g` more. So it comes within 2 s for `g` up to 500 ms, or up to 333 ms with one such fault.
 //! Inputs / Output: at each tick the stored bytes, whether a stream was seen, the time, a draw; a
-//! [`Step`], which is what to write and why. The adapter must do it in this order: read the shared
-//! data, **then** the clock, [`Lease::on_tick`], write, [`Lease::on_written`]. A clock that is read
+//! [`Step`], which is what to write and why. The adapter keeps this order: read the shared data,
+//! **then** the clock, [`Lease::on_tick`], write, [`Lease::on_written`]. A clock that is read
 //! before the data would make a silence look longer than it was.
 //! Preference: a VM that has had no stream for 10 s asks a holder that has seen one; the holder
-//! gives the lease up at its next tick and the asking VM takes it at its own: for that long, one tick
-//! on average and two at most, nobody leads. A VM that has seen a stream never asks again, so there
-//! are never more such hand-overs than VMs.
-//! Fencing: a holder believes for `LEASE` from the clock it renewed by, and stops at once when a
-//! renewal is refused. One that was stalled finds its belief expired; if its clock deceives it, what
-//! it writes carries its old epoch, and a [`Fence`] refuses that.
+//! gives the lease up at its next tick and the one who asked takes it at its own: for that `g`
+//! nobody leads. A VM that has seen a stream never asks, and only such a VM is asked: while no
+//! holder dies, there are fewer hand-overs than VMs.
+//! Fencing: a holder believes for `LEASE` from the clock that it renewed by, and stops at once when
+//! a renewal is refused. One that was stalled finds its belief over; where its clock deceives it,
+//! what it writes carries its old epoch, and a [`Fence`] refuses that.
 //! Cold start: the first tick of any VM creates the record, with epoch 1.
-//! Limits: a VM whose ticks stall loses the lease after `LEASE`; if every VM's ticks stall, nobody
-//! leads until two ticks after. A tick counts at most 500 ms and a step back of the clock nothing,
-//! so that no jump ends a lease that lives; while all clocks stand still, no lease ends. Bytes that are no
-//! record (a neighbour wrote under our key), and records older than one seen (a neighbour put one
-//! back), are taken over at once; the epoch then goes to the clock's nanoseconds plus a draw, because the
-//! last one may be known to nobody. Counters and epochs saturate. Nothing here is a defence against
-//! a neighbour that forges records.
-//! Scope: one lease per `vm_id` and key, for all VMs. Cost: O(1) per tick: one read of 64 bytes, at
-//! most one write of 64 bytes, 150 bytes of state.
+//! Limits: a holder whose ticks stall for `LEASE` leads no more, and loses the lease to the next VM
+//! that ticks in time; if all VMs stall, the takeover is as late as they are, and at most `LEASE`
+//! and a tick later. A tick counts 500 ms at most and a step back of the clock nothing, so that no
+//! single jump ends a lease that lives; while all clocks stand still, no lease ends. Bytes that are
+//! no record (a neighbour wrote under our key), and a record older than one that was seen (it was
+//! put back), are taken over at once. The epoch then goes to the clock's nanoseconds and a draw,
+//! because the last one may be known to nobody. Epochs and counters saturate. This is no defence
+//! against a neighbour that forges records.
+//! Scope: one lease per `vm_id` and key, for all VMs. Cost: O(1) per tick: one read and at most one
+//! write of 64 bytes; 320 bytes of state, no allocation.
 //! Source: C. Gray and D. Cheriton, Leases, SOSP 1989 (the lease); M. Burrows, The Chubby lock
-//! service, OSDI 2006, section 2.4 (the epoch is its sequencer). Differs: no clocks are compared.
+//! service, OSDI 2006, section 2.4 (the epoch is its sequencer).
+//! Differs: no two VMs' clocks are compared.
 
 mod decision;
 mod fence;

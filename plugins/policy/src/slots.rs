@@ -14,7 +14,8 @@
 //! one gets it and the others try again at their next tick. A leader counts every slot as alive
 //! until it has been silent for `SLOT_EXPIRY`, and cannot know whether a report that it sees first
 //! was used by an earlier one: [`Sight::First`].
-//! Limits: a 65th VM reports nothing and counts it, until a slot expires. A VM that was stalled for
+//! Limits: a 65th VM reports nothing and counts it, until a slot expires; so does a VM that
+//! starts when all 64 were used once, for the 5 s in which it sees who is silent. A VM that was stalled for
 //! longer finds its slot taken and claims another; one that is not taken is still its own. A reader
 //! may miss beats ([`Sight::Fresh`] says how many), so reports must hold totals, not differences. A
 //! clock that stands still expires nothing, one that steps back costs a tick, one that jumps counts

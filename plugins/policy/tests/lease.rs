@@ -437,6 +437,11 @@ fn cas_of_zero_is_never_written_with() {
 }
 
 #[test]
+fn state_stays_in_its_bound() {
+    assert!(size_of::<Lease>() <= 320, "{}", size_of::<Lease>());
+}
+
+#[test]
 fn vm_whose_draw_is_zero_still_has_an_id() {
     let (mut key, mut lease) = (Key::default(), Lease::new(0));
     key.run(&mut lease, false, at(0));
@@ -501,8 +506,13 @@ proptest! {
     #[test]
     fn any_inputs_keep_the_epoch_growing_and_the_lease_in_its_bounds(
         ticks in proptest::collection::vec(
-            (proptest::option::of((value(), any::<u32>())), any::<bool>(), any::<u64>(), any::<u64>(),
-             proptest::option::of(any::<bool>())),
+            (
+                proptest::option::of((value(), any::<u32>())),
+                any::<bool>(),
+                any::<u64>(),
+                any::<u64>(),
+                proptest::option::of(any::<bool>()),
+            ),
             0..40,
         ),
         draw: u64,

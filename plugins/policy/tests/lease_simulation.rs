@@ -1,8 +1,8 @@
 //! Many VMs over one map: whatever the order, whoever dies, stalls or has a wrong clock, and
-//! whatever a neighbour writes, there is one leader, soon again after one died, and at most 64 slots.
+//! whatever a neighbour writes, there is one leader, soon again after one died, and 64 slots.
 //!
-//! `TIDEGATE_SIMULATION_STEPS` sets how many steps each run takes; the seeds are fixed, so that more
-//! steps are the same ones and more.
+//! `TIDEGATE_SIMULATION_STEPS` sets how many steps each run takes; the seeds are fixed, so that
+//! more steps are the same ones and more.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "VMs are named by their index")]
@@ -27,7 +27,7 @@ fn simulate(vms: usize, faults: Faults, seed: u64) -> Run {
     world.run()
 }
 
-/// Says that somebody led nearly all the time: a leader publishes at each of its 3.4 ticks a second.
+/// Says that somebody led most of the time: a leader publishes at each of its 3.4 ticks a second.
 #[track_caller]
 fn assert_no_livelock(vms: usize, run: &Run) {
     assert!(

@@ -308,9 +308,15 @@ fn state_of_either_side_stays_in_its_bound() {
     assert_eq!(SlotIndex::all().last().unwrap().number(), 63);
 }
 
+type Value = Option<(Vec<u8>, u32)>;
+
+fn value_of(values: &[Value], slot: SlotIndex) -> &Value {
+    values.get(usize::from(slot.number())).unwrap()
+}
+
 proptest! {
     #[test]
-    fn any_bytes_in_the_slots_give_one_write_at_most_with_the_cas_that_was_read(
+    fn any_values_in_the_slots_give_one_write_at_most_with_the_cas_that_was_read(
         ticks in proptest::collection::vec(
             (proptest::collection::vec(proptest::option::of(any::<bool>()), SLOTS), any::<u64>()),
             1..20,
@@ -333,10 +339,11 @@ proptest! {
                 let _ = table.on_read(slot, value.as_ref().map(|(bytes, _)| bytes.as_slice()));
             }
             prop_assert!(table.live() <= SLOTS);
-            let read = |slot: SlotIndex| Ok::<_, ()>(values.get(usize::from(slot.number())).unwrap().clone());
+            let read = |slot: SlotIndex| Ok::<_, ()>(value_of(&values, slot).clone());
             let step = claim.on_tick(read, true, b"", now).unwrap();
             if let Some(write) = step.write() {
-                let cas = values.get(usize::from(write.index.number())).unwrap().as_ref().map_or(CREATE_CAS, |(_, cas)| *cas);
+                let value = value_of(&values, write.index).as_ref();
+                let cas = value.map_or(CREATE_CAS, |(_, cas)| *cas);
                 prop_assert_eq!(write.cas, cas);
                 claim.on_written(Ok(()));
             }

@@ -3,8 +3,8 @@
 /// Remembers the newest epoch, so that nothing older is taken or overwrites anything.
 ///
 /// One per key that leaders write. A reader hands every value's epoch to [`Self::admit`] and uses
-/// the value only where that is `Ok`. A writer admits what is stored, then asks [`Self::check`] with
-/// its own epoch, and writes with the cas of that same read: whatever came in between refuses it.
+/// the value only where that is `Ok`. A writer admits what is stored, asks [`Self::check`] with its
+/// own epoch, and writes with the cas of that same read: whatever came in between refuses it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Fence {
     newest: u64,

@@ -11,8 +11,8 @@ use crate::units::WallTime;
 
 /// Is how long a lease lasts after its renewal: 1 s, four ticks.
 ///
-/// Less loses the lease to a few late ticks; more than 1.3 s would let a takeover come later than 2 s
-/// after the last renewal.
+/// Less loses the lease to a few late ticks; more than 1.35 s lets a takeover come later than 2 s
+/// after the last renewal, even with ticks in time.
 pub const LEASE: Duration = Duration::from_nanos(LEASE_NS);
 
 /// Is [`LEASE`] in nanoseconds.
@@ -192,7 +192,7 @@ impl Lease {
         };
         let action = decide(finding, self.standing());
         let next = self.next_record(finding, action, record.as_ref(), now, draw);
-        // Whoever finds another's record, or gives its own up, has stopped before anything is written.
+        // Whoever finds another's record, or gives its own up, stops before anything is written.
         if !matches!(action, Action::Renew) {
             self.belief = None;
         }

@@ -80,7 +80,7 @@ mod tests {
     const START: WallTime = WallTime::from_seconds(1_700_000_000);
 
     fn later(ms: u64) -> WallTime {
-        WallTime::from_ns(START.as_ns() + ms * 1_000_000)
+        WallTime::from_ns(START.as_ns().saturating_add(ms.saturating_mul(1_000_000)))
     }
 
     #[test]

@@ -112,9 +112,9 @@ impl SlotClaim {
 
     /// Decides at a tick what to write.
     ///
-    /// `read` gives a slot's value with its cas, `None` where nobody ever wrote; it is asked for the
-    /// own slot, or else in order until one is found. `saw_stream` stays true once it was. `report`
-    /// holds this VM's totals; empty is legal.
+    /// `read` gives a slot's value with its cas, `None` where nobody ever wrote; it is asked for
+    /// the own slot, or else in order until one is found. `saw_stream` stays true once it was.
+    /// `report` holds this VM's totals; empty is legal.
     ///
     /// # Errors
     /// [`TickError::Read`]: what `read` fails with; nothing is written at this tick.

@@ -1,8 +1,10 @@
 //! A world of VMs that tick over one compare-and-set map, in virtual time.
 
+mod map;
+
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap},
 };
 
 use tidegate_policy::{
@@ -10,6 +12,8 @@ use tidegate_policy::{
     slots::{SLOTS, SlotClaim, SlotIndex, SlotStep, SlotTable},
     units::WallTime,
 };
+
+use map::{Key, Map, Random};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
@@ -59,7 +63,7 @@ pub(crate) struct Run {
     pub(crate) garbage: u64,
     pub(crate) takeovers: u64,
     pub(crate) most_believers: usize,
-    /// Is the longest time from a renewal to the takeover that followed it, by a VM that ticked in time.
+    /// Is the longest time from a renewal to the takeover after it, by a VM that ticked in time.
     pub(crate) latest_takeover_us: u64,
     /// Are writes of leaders that were refused because a newer one had written.
     pub(crate) refused_publications: u64,
@@ -67,71 +71,6 @@ pub(crate) struct Run {
     pub(crate) without_slot: u64,
     pub(crate) slots: usize,
     pub(crate) virtual_seconds: u64,
-}
-
-/// Is SplitMix64: small, and good enough to shuffle with.
-struct Random(u64);
-
-impl Random {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-
-    fn one_in(&mut self, rate: u64) -> bool {
-        rate != 0 && self.below(rate) == 0
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Key {
-    Lease,
-    /// Is what leaders publish: their epoch, and nothing else.
-    Snapshot,
-    Slot(SlotIndex),
-}
-
-/// Is the host's map.
-#[derive(Default)]
-struct Map {
-    values: BTreeMap<Key, (Vec<u8>, u32)>,
-    last_cas: u32,
-}
-
-impl Map {
-    fn read(&self, key: Key) -> Option<(Vec<u8>, u32)> {
-        self.values.get(&key).cloned()
-    }
-
-    fn write(&mut self, key: Key, bytes: &[u8], cas: u32) -> Result<(), CasMismatch> {
-        if let Some((_, version)) = self.values.get(&key)
-            && *version != cas
-        {
-            return Err(CasMismatch);
-        }
-        self.put(key, bytes);
-        Ok(())
-    }
-
-    fn put(&mut self, key: Key, bytes: &[u8]) {
-        self.last_cas += 1;
-        self.values.insert(key, (bytes.to_vec(), self.last_cas));
-    }
-
-    /// Is the epoch that the snapshot carries, with its cas.
-    fn published(&self) -> (Option<u64>, u32) {
-        let Some((bytes, cas)) = self.values.get(&Key::Snapshot) else {
-            return (None, u32::MAX);
-        };
-        let epoch = bytes.as_slice().try_into().ok().map(u64::from_be_bytes);
-        (epoch, *cas)
-    }
 }
 
 /// Is what a VM does next: one access to the map, or one decision.
