@@ -433,6 +433,13 @@ fn cas_of_zero_is_never_written_with() {
         Step::Nothing
     );
     assert_eq!(lease.counts().cas_zero, 1);
+    // A write that was never made is not the outcome of that tick either.
+    let step = lease.on_tick(None, false, at(250), 0);
+    assert!(matches!(step, Step::Create(_)));
+    let step = lease.on_tick(Some((b"", 0)), false, at(500), 0);
+    assert_eq!(step, Step::Nothing);
+    lease.on_written(Ok(()));
+    assert!(!lease.is_leader(at(500)));
     assert_eq!(Step::Nothing.write(), None);
 }
 

@@ -131,6 +131,29 @@ fn vm_beyond_the_last_slot_waits_and_is_counted_until_one_expires() {
 }
 
 #[test]
+fn vm_whose_clock_stalls_steps_back_or_jumps_takes_no_slot_that_lives() {
+    let year = 31_536_000_000;
+    for times in [
+        [0; 4],
+        [year, 0, 0, 0],
+        [0, year, year, year],
+        [0, year, 0, year],
+    ] {
+        let mut map = Map::default();
+        for index in SlotIndex::all() {
+            map.put(index, &report(u64::from(index.number()) + 100, 1, true));
+        }
+        let mut late = SlotClaim::new(1);
+        for ms in times {
+            let step = map.tick(&mut late, b"", at(ms));
+            assert_eq!(step, SlotStep::Nothing, "{times:?}");
+        }
+        let steps_back = u64::from(!times.is_sorted());
+        assert_eq!(late.counts().clock_regressions, steps_back, "{times:?}");
+    }
+}
+
+#[test]
 fn vm_whose_slot_was_taken_claims_another() {
     let (mut map, mut stalled) = (Map::default(), SlotClaim::new(1));
     map.run(&mut stalled, at(0));
@@ -213,6 +236,23 @@ fn cas_of_zero_is_never_written_with() {
         claim.on_tick(read, false, b"", at(0)),
         Ok(SlotStep::Nothing)
     );
+    let mut map = Map::default();
+    map.run(&mut claim, at(250));
+    assert_eq!(claim.held(), Some(index(0)));
+    let step = claim.on_tick(read, false, b"", at(500));
+    assert_eq!(step, Ok(SlotStep::Nothing), "nor into its own");
+}
+
+#[test]
+fn vm_that_has_seen_a_stream_says_so_for_ever() {
+    let (mut map, mut claim) = (Map::default(), SlotClaim::new(1));
+    for (ms, saw_stream, expected) in [(0, false, false), (250, true, true), (500, false, true)] {
+        let read = |index| Ok::<_, ()>(map.values.get(&index).cloned());
+        let step = claim.on_tick(read, saw_stream, b"", at(ms)).unwrap();
+        let write = step.write().unwrap();
+        claim.on_written(map.write(write.index, &write.bytes, write.cas));
+        assert_eq!(map.slot(0).saw_stream, expected, "{ms}");
+    }
 }
 
 /// Is what a slot shows to a reader that looks at the moment.
