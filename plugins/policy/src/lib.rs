@@ -18,5 +18,7 @@ pub mod affinity;
 pub mod config;
 pub mod digest;
 pub mod hygiene;
+pub mod lease;
+pub mod slots;
 pub mod snapshot;
 pub mod units;
