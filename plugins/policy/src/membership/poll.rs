@@ -35,7 +35,7 @@ const ENDPOINT_COST: Duration = Duration::from_micros(27);
 /// Is one over the share of the main thread that lists of one cluster may take.
 const COST_SHARE: u32 = 100;
 
-/// Is how long an answer may be read in slices: 8 MiB in slices of 64 KiB every 250 ms are 32 s.
+/// Is how long an answer may be read in slices: 12 MiB in slices of 64 KiB every 250 ms are 48 s.
 const READ_LIMIT: Duration = Duration::from_secs(60);
 
 /// Says how often to ask.
@@ -279,7 +279,7 @@ impl Poll {
         if let Some((cluster, timer)) = &mut self.reading {
             timer.observe(now);
             if timer.is_over(now) {
-                let cluster = mem::take(cluster);
+                let cluster = cluster.clone();
                 self.on_failed(&Subject::List { cluster }, draw, now);
             }
         }
