@@ -1,6 +1,10 @@
 //! Who the endpoints are, from one listing to the next.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

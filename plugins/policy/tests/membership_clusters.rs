@@ -335,7 +335,7 @@ fn refusal_names_the_place() {
     );
     let refused = read(&text).unwrap_err();
     assert_eq!(refused.at_endpoint, Some(1));
-    assert_eq!(&text[refused.at_byte..refused.at_byte + 3], "\"x\"");
+    assert_eq!(text.find("\"x\""), Some(refused.at_byte));
     assert_eq!(
         refused.to_string(),
         format!(

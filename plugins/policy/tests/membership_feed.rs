@@ -1,7 +1,5 @@
 //! What is read from a controller's feed: the format's every rule, with its place.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use proptest::prelude::*;
 use tidegate_policy::membership::{
     Discovered, FeedParser, Listing, MAX_ENDPOINTS, MAX_ZONE_BYTES, MAX_ZONES, Progress, Refused,

@@ -1,6 +1,6 @@
 //! How much work an answer is: bytes, endpoints and slices, from which a slice's time follows.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use tidegate_policy::{
     membership::{

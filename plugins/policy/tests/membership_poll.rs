@@ -1,7 +1,5 @@
 //! What is asked of Envoy's admin, and when.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
