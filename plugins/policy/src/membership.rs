@@ -14,14 +14,16 @@
 //! Limits: all or nothing. A broken, truncated or foreign answer changes nothing and is counted;
 //! the last good listing ages ([`Cluster::age`]) and its user decides when it is too old. An empty
 //! listing of a cluster that had endpoints is believed when a second one says the same at least
-//! [`EMPTY_CONFIRMATION`] after the first, with no other good listing in between. At most
+//! [`EMPTY_CONFIRMATION`] after the first, with no good listing that has some in between. At most
 //! [`MAX_CLUSTERS`] clusters and [`MAX_ENDPOINTS`] endpoints, and as many vanished ones besides.
 //! A clock that stands still keeps everybody, a step back restarts the windows that it passed, a
 //! jump of a year ends them.
 //! Scope: the leader; what workers see is what it publishes. A new leader starts cold unless it is
 //! given what the last one published ([`Membership::restore`]).
-//! Cost: parsing O(bytes), in slices of the caller's size; O(n log n) per listing; about 200 bytes
-//! per endpoint, 100 of them while an answer is read.
+//! Cost: parsing O(bytes), in slices of the caller's size: 966 bytes per endpoint of Envoy's admin
+//! on a busy day, 50 of a feed, and 3 to 8 ns per byte in V8, so that 64 KiB take about 0.5 ms and
+//! 256 KiB stay below 5 ms on a machine half as fast. Applying is one piece, O(n log n): 1.5 ms for
+//! 10 000 endpoints. About 200 bytes per endpoint, 100 of them while an answer is read.
 //! Source: Envoy 1.40.0's admin, measured; RFC 8259 (JSON).
 //! Differs: from Envoy's own view in that a vanished endpoint is remembered, and in the generation.
 

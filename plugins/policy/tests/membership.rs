@@ -508,6 +508,11 @@ fn restored_cluster_goes_on_where_the_former_leader_stopped() {
         members(former.cluster("echo").unwrap())
     );
 
+    // A member that claims to be younger than its cluster is none.
+    let mut doubtful = new();
+    restore(&mut doubtful, 1).unwrap();
+    assert_eq!(shown(&doubtful), [(1, "vanished", 1), (2, "listed", 1)]);
+
     let mut small = Membership::new(Limits {
         endpoints: 1,
         ..Limits::default()

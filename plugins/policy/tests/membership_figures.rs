@@ -2,13 +2,18 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+use std::net::SocketAddr;
+
 use tidegate_policy::{
     membership::{
-        ClustersParser, FeedParser, Limits, Listing, MAX_ANSWER_BYTES, MAX_TOKEN_BYTES, Membership,
-        Progress,
+        ClustersParser, FeedParser, Limits, Listed, Listing, MAX_ANSWER_BYTES, MAX_TOKEN_BYTES,
+        Member, Membership, Progress,
     },
     units::WallTime,
 };
+
+/// Is what the module's documentation says an endpoint takes, in a listing and for good.
+const ENDPOINT_BYTES: [usize; 2] = [100, 200];
 
 /// Is the slice that the figures are for, in bytes.
 const SLICE_BYTES: usize = 64 * 1024;
@@ -75,6 +80,15 @@ fn slices(mut advance: impl FnMut() -> Progress<Vec<Listing>>) -> (Vec<Listing>,
             Progress::Refused(refused) => panic!("{refused}"),
         }
     }
+}
+
+#[test]
+fn endpoint_takes_no_more_than_is_documented() {
+    // A node of a `BTreeMap` that is built by insertion is half full at worst.
+    let sizes = [size_of::<Listed>(), size_of::<Member>()];
+    let sizes = sizes.map(|size| size + size_of::<SocketAddr>());
+    println!("bytes per endpoint: {sizes:?} in a listing and for good");
+    assert!(sizes[0] <= ENDPOINT_BYTES[0] && sizes[1] <= ENDPOINT_BYTES[1]);
 }
 
 /// `cargo test -p tidegate-policy --test membership_figures -- --nocapture` prints the table.

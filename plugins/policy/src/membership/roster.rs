@@ -133,6 +133,10 @@ impl Membership {
 
     /// Applies the answer to a question for one cluster; an empty listing needs a second one.
     ///
+    /// A feed answers for all clusters at once: give it one listing at a time
+    /// (`core::slice::from_ref`), and none for a cluster that it lacks. The same goes for a static
+    /// list, which is applied once and whose age means nothing.
+    ///
     /// Cost: O(n log n) in the cluster's endpoints.
     ///
     /// # Errors
