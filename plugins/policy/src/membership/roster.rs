@@ -88,6 +88,34 @@ pub struct Totals {
 }
 
 /// Keeps who the endpoints of all clusters are; see the module for what it promises.
+///
+/// # Examples
+/// ```
+/// use tidegate_policy::{
+///     membership::{FeedParser, Limits, Membership, Progress},
+///     units::WallTime,
+/// };
+///
+/// let answer = br#"{"version": 1, "clusters": [
+///     {"name": "echo", "endpoints": [{"address": "10.0.0.1:80"}]}]}"#;
+/// let now = WallTime::from_seconds(1_700_000_000);
+/// let mut membership = Membership::new(Limits::default());
+/// let mut parser = FeedParser::new();
+/// // One slice per tick; the answer must stay the same until the parser is done with it.
+/// loop {
+///     match parser.advance(answer, 64) {
+///         Progress::More { .. } => continue,
+///         Progress::Done(listings) => {
+///             let change = membership.apply("echo", &listings, now)?;
+///             assert_eq!(change.added, 1);
+///         }
+///         Progress::Refused(_) => membership.on_refused("echo", now),
+///     }
+///     break;
+/// }
+/// assert_eq!(membership.cluster("echo").map(|echo| echo.present()), Some(1));
+/// # Ok::<(), tidegate_policy::membership::NotApplied>(())
+/// ```
 #[derive(Debug)]
 pub struct Membership {
     limits: Limits,
