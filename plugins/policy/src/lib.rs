@@ -19,6 +19,7 @@ pub mod config;
 pub mod digest;
 pub mod hygiene;
 pub mod lease;
+pub mod membership;
 pub mod slots;
 pub mod snapshot;
 pub mod units;
