@@ -18,4 +18,5 @@ pub mod affinity;
 pub mod config;
 pub mod digest;
 pub mod hygiene;
+pub mod successor;
 pub mod units;
