@@ -18,5 +18,6 @@ pub mod affinity;
 pub mod config;
 pub mod digest;
 pub mod hygiene;
+pub mod probe;
 pub mod successor;
 pub mod units;
