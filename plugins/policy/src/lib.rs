@@ -20,6 +20,8 @@ pub mod digest;
 pub mod hygiene;
 pub mod lease;
 pub mod membership;
+pub mod probe;
 pub mod slots;
 pub mod snapshot;
+pub mod successor;
 pub mod units;
