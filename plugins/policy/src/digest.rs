@@ -1,4 +1,4 @@
-//! Names a configuration by a short number that may be logged.
+//! Names bytes by a short number: a configuration that must not be logged, an endpoint, a record.
 //!
 //! Why: an operator must see that all workers and all gateways run the same configuration, and a
 //! configuration must never be logged.
@@ -6,6 +6,11 @@
 //! Limits: it names, it protects nothing. Whoever computes it leaves secrets out first.
 //! Cost: O(bytes).
 //! Source: RFC 9923 (the FNV non-cryptographic hash algorithm), section 5 for both constants.
+//! [`xxh64`] is for what is longer or has to be spread evenly.
+
+mod xxh64;
+
+pub use xxh64::xxh64;
 
 /// Is the 64-bit FNV-1a hash of `bytes`; of no bytes it is the offset basis.
 #[must_use]

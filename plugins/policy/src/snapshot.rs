@@ -30,7 +30,6 @@
 //! Source: XXH64 by Y. Collet, xxHash's `doc/xxhash_spec.md` 0.1.1.
 
 mod address;
-mod checksum;
 mod endpoint;
 mod fields;
 mod frame;

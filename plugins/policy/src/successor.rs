@@ -41,14 +41,12 @@
 
 mod maglev;
 mod rendezvous;
-mod xxh64;
 
 pub use maglev::{
     Builder, MAX_MEMBERS, MAX_NAME_BYTES, MAX_TABLE_SIZE, MIN_TABLE_SIZE, Progress, SLICE_STEPS,
     Table, TableError, TableSize,
 };
 pub use rendezvous::{Placement, key_nonce, place, successor};
-pub use xxh64::xxh64;
 
 /// Is the version of everything that decides who gets a session: hash, seeds, formulae, ties.
 ///

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tidegate_policy::digest::xxh64;
 use tidegate_policy::successor::{
     Builder, Candidate, MAX_MEMBERS, MAX_NAME_BYTES, Progress, Table, TableError, TableSize,
-    key_nonce, successor, xxh64,
+    key_nonce, successor,
 };
 
 fn names(count: u32) -> Vec<String> {

@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use tidegate_policy::{
+    digest::xxh64,
     probe::{
         Announcement, Answer, Change, Config, Failure, Full, MAX_ENDPOINTS, Outcome, Probe, Prober,
         Start, Ticket, Traffic, Verdict,
     },
-    successor::xxh64,
     units::WallTime,
 };
 

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tidegate_policy::successor::{Candidate, Placement, place, successor, xxh64};
+use tidegate_policy::digest::xxh64;
+use tidegate_policy::successor::{Candidate, Placement, place, successor};
 
 /// Is a set of endpoints that owns its names.
 type Set = BTreeMap<String, u32>;

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{checksum::xxh64, fields::Fields};
+use super::fields::Fields;
+use crate::digest::xxh64;
 
 /// Is the major version that is written and the only one that is read.
 pub const FORMAT_MAJOR: u16 = 1;

@@ -3,8 +3,8 @@
 use alloc::string::String;
 use core::fmt::Write;
 
-use super::{checksum::xxh64, frame::FORMAT_MAJOR};
-use crate::digest::fnv1a_64;
+use super::frame::FORMAT_MAJOR;
+use crate::digest::{fnv1a_64, xxh64};
 
 /// Is the longest name that stands in a key as it is, in bytes after escaping; a longer one is
 /// followed by a hash of the whole.

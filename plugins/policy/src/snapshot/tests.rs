@@ -13,7 +13,8 @@ use core::{
 };
 use std::println;
 
-use super::{checksum::xxh64, *};
+use super::*;
+use crate::digest::xxh64;
 use crate::units::WallTime;
 
 /// Is where the length in all, the count, and the first record stand.

@@ -9,7 +9,8 @@ use core::cmp::{Ordering, Reverse};
 
 use thiserror::Error;
 
-use super::{Candidate, xxh64::xxh64};
+use super::Candidate;
+use crate::digest::xxh64;
 
 /// Is how many endpoints a table takes, as many as a snapshot has. The table's entries have 16
 /// bits.

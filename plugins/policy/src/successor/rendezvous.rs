@@ -2,7 +2,8 @@
 
 use core::cmp::Ordering;
 
-use super::{Candidate, xxh64::xxh64};
+use super::Candidate;
+use crate::digest::xxh64;
 
 /// Is how many binary places a logarithm has. 63 bits hold it with its at most 65 whole ones.
 const LOG_BITS: u32 = 56;

@@ -1,4 +1,4 @@
-//! XXH64: the checksum of everything that workers share.
+//! XXH64: the checksum of everything that workers share, and the hash by which sessions find their endpoints.
 //!
 //! Cost: O(bytes), about one multiplication for every four; no table.
 //! Source: xxHash's `doc/xxhash_spec.md` 0.1.1, section "XXH64 Algorithm Description".
@@ -11,8 +11,12 @@ const PRIME_3: Wrapping<u64> = Wrapping(0x1656_67b1_9e37_79f9);
 const PRIME_4: Wrapping<u64> = Wrapping(0x85eb_ca77_c2b2_ae63);
 const PRIME_5: Wrapping<u64> = Wrapping(0x27d4_eb2f_1656_67c5);
 
-/// Is the XXH64 of `bytes` with this seed.
-pub(super) fn xxh64(bytes: &[u8], seed: u64) -> u64 {
+/// Is the XXH64 of `bytes` with this seed; of no bytes it is a hash of the seed.
+///
+/// For one text and all seeds every answer comes exactly once, as long as the text is shorter than
+/// 32 bytes. It keeps no secret: whoever knows the seed can choose texts that collide.
+#[must_use]
+pub fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     let seed = Wrapping(seed);
     let (stripes, rest) = bytes.as_chunks::<32>();
     let mut hash = if stripes.is_empty() {
