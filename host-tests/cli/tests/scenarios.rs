@@ -368,9 +368,13 @@ fn a_recording_is_played_with_its_times_bodies_frames_and_latencies() {
     let latencies: Vec<Option<u64>> = arrivals.iter().map(|it| it.recorded_latency_ns).collect();
     assert_eq!(latencies, [Some(30_000_000), Some(100_000_000), None]);
     assert_eq!(arrivals[0].address, "192.0.2.1:5000");
+    // The client went away without a Close.
     assert_eq!(
         arrivals[1].request.frames,
-        Some(vec![(200_000_000, b"frame".to_vec())])
+        Some(vec![
+            (200_000_000, b"frame".to_vec()),
+            (2_900_000_000, Vec::new())
+        ])
     );
     assert_eq!(arrivals[2].request.body, [(200_000_000, b"body".to_vec())]);
     assert_eq!(arrivals[2].number, 2);

@@ -50,7 +50,7 @@ pub struct Request {
     /// Trailers.
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the client sends after an upgrade: bytes with their times from the 101, in nanoseconds. A masked Close at the
-    /// end is the client's own.
+    /// end is the client's own. Where there are no bytes the client goes away without a word.
     pub frames: Option<Vec<(u64, Vec<u8>)>>,
 }
 

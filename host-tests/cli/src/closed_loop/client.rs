@@ -188,6 +188,9 @@ impl Engine {
         if socket.has_client_closed {
             return Ok(());
         }
+        if bytes.is_empty() {
+            return self.finish(key, CloseReason::ClientReset, sink);
+        }
         let opcode = bytes.first().map_or(0, |first| first & 0x0f);
         socket.has_client_closed = opcode == 8;
         if matches!(opcode, 0..=2) && bytes.first().is_some_and(|first| first & 0x80 != 0) {

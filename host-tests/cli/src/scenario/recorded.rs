@@ -174,7 +174,7 @@ impl Reading {
                 stream.request.body.push((0, vec![b'.'; bytes]));
                 stream.is_truncated = true;
             }
-            return self.put_aside(stream);
+            return self.put_aside(stream, now_ns);
         }
         let Some(stream) = self.open.get_mut(&number) else {
             return Ok(());
@@ -213,7 +213,7 @@ impl Reading {
         Ok(())
     }
 
-    fn put_aside(&mut self, mut stream: Stream) -> io::Result<()> {
+    fn put_aside(&mut self, mut stream: Stream, now_ns: u64) -> io::Result<()> {
         // A stream without a request is a connection that nothing came over.
         let Some(at_ns) = stream.at_ns else {
             return Ok(());
@@ -221,6 +221,7 @@ impl Reading {
         if stream.is_truncated {
             stream.tell_length();
         }
+        stream.leave(now_ns);
         let place = self.spool.put(&stream.request)?;
         self.requests.push(Entry {
             at_ns: at_ns.saturating_sub(self.begins_ns),
@@ -234,7 +235,7 @@ impl Reading {
 
     fn finish(mut self) -> io::Result<Recording> {
         while let Some((_, stream)) = self.open.pop_first() {
-            self.put_aside(stream)?;
+            self.put_aside(stream, self.ends_ns)?;
         }
         let lasts_ns = self.ends_ns.saturating_sub(self.begins_ns);
         self.requests
@@ -283,6 +284,19 @@ impl Stream {
         if headers.value(":status") == Some(b"101") {
             self.upgraded_ns = Some(now_ns);
             self.request.frames.get_or_insert_default();
+        }
+    }
+
+    /// Lets a client of a WebSocket go away when it did, unless it said Close.
+    fn leave(&mut self, now_ns: u64) {
+        /// SOURCE: RFC 6455, section 5.2: the opcode of a Close is the lower half of a frame's first byte.
+        const CLOSE: u8 = 8;
+        let (Some(upgraded_ns), Some(frames)) = (self.upgraded_ns, &mut self.request.frames) else {
+            return;
+        };
+        let last = frames.last().and_then(|(_, bytes)| bytes.first());
+        if last.is_none_or(|first| first & 0x0f != CLOSE) {
+            frames.push((now_ns.saturating_sub(upgraded_ns), Vec::new()));
         }
     }
 

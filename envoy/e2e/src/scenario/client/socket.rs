@@ -59,6 +59,10 @@ pub(super) async fn speak(opened: Upgraded, frames: &[(u64, Vec<u8>)]) -> Socket
                 let Some((_, bytes)) = next else {
                     return socket;
                 };
+                // Without a word.
+                if bytes.is_empty() {
+                    return socket;
+                }
                 if writer.write_all(bytes).await.is_err() {
                     return socket;
                 }
