@@ -11,6 +11,7 @@ mod closed_loop {
     mod call_outs;
     mod endpoints;
     mod faults;
+    mod leader;
     mod retries;
     mod sockets;
     mod traffic;

@@ -104,7 +104,7 @@ fn the_host_has_everything_that_modules_ask_for() {
     for name in plugins()
         .iter()
         .map(String::as_str)
-        .chain(["no-op", "probe", "sdk"])
+        .chain(["leader", "no-op", "probe", "sdk"])
     {
         let (file, _) = inspect(name);
         let obstacle = obstacle(&file).unwrap();

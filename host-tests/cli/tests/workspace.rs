@@ -20,6 +20,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["tidegate-policy", "tidegate-proxy"],
     ),
     (
+        "tidegate-guest-leader",
+        &["tidegate-policy", "tidegate-proxy"],
+    ),
+    (
         "tidegate-guest-no-op",
         &["tidegate-policy", "tidegate-proxy"],
     ),

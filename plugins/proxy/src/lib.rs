@@ -15,6 +15,7 @@ pub mod entropy;
 pub mod environment;
 mod error;
 pub mod headers;
+pub mod leader;
 pub mod log;
 mod macros;
 pub mod metric;

@@ -12,6 +12,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cas(u32);
 
+impl Cas {
+    /// Is the host's number of the version.
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// Says what came of a conditional write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
@@ -61,7 +68,7 @@ pub fn create(key: &str, value: &[u8]) -> Result<Written, HostError> {
     conditional(key, value, u32::MAX)
 }
 
-fn conditional(key: &str, value: &[u8], cas: u32) -> Result<Written, HostError> {
+pub(crate) fn conditional(key: &str, value: &[u8], cas: u32) -> Result<Written, HostError> {
     match abi::set_shared_data(key.as_bytes(), value, cas) {
         Ok(()) => Ok(Written::Won),
         Err(Status::CAS_MISMATCH) => Ok(Written::Lost),
