@@ -13,6 +13,7 @@ mod cluster;
 mod endpoints;
 mod engine;
 mod queue;
+mod removal;
 mod router;
 mod start;
 mod stream;

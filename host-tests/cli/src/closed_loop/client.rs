@@ -51,9 +51,7 @@ impl Engine {
             self.edge
                 .sanitise(&mut Fields(&mut headers), address, draws);
         }
-        for name in &self.removed_headers {
-            headers.remove(name);
-        }
+        self.removal.in_front(&mut headers);
         let text = |name: &str| headers.get_str(name).unwrap_or_default().to_owned();
         let row = Row {
             source: arrival.source,
@@ -222,9 +220,12 @@ impl Engine {
     fn on_output(&mut self, key: u64, output: Output, sink: &mut dyn Sink) -> Result<(), RunError> {
         match output {
             Output::RequestHeaders {
-                headers,
+                mut headers,
                 end_stream,
-            } => self.routed(key, headers, end_stream, sink),
+            } => {
+                self.removal.behind(&mut headers);
+                self.routed(key, headers, end_stream, sink)
+            }
             Output::RequestBody { data, end_stream } => {
                 self.onward(key, Part::Body(data, end_stream))
             }

@@ -16,6 +16,7 @@ use super::client::Jars;
 use super::cluster::Cluster;
 use super::endpoints::{FAILED, Work};
 use super::queue::{Event, Queue};
+use super::removal::Removal;
 use super::router::deciding;
 use super::stream::Stream;
 use crate::replay::observe::Watching;
@@ -39,7 +40,10 @@ pub(super) struct Engine {
     pub(super) edge: Edge,
     pub(super) edge_draws: Draws,
     pub(super) router_draws: Draws,
-    pub(super) removed_headers: Vec<String>,
+    /// Headers that the listener removes.
+    pub(super) removal: Removal,
+    /// Headers that each cluster removes from its attempts.
+    pub(super) upstream_removals: Vec<Removal>,
     pub(super) routes: Vec<Route>,
     pub(super) cluster_names: BTreeMap<String, usize>,
     pub(super) clusters: Vec<Cluster>,

@@ -309,6 +309,12 @@ impl Engine {
             Part::Headers(mut headers, ends) => {
                 let since_ns = stream.sent_ns.map_or(0, |sent| now_ns.saturating_sub(sent));
                 attempts.prepare(&mut Fields(&mut headers), since_ns);
+                let removal = stream
+                    .cluster
+                    .and_then(|index| self.upstream_removals.get(index));
+                if let Some(removal) = removal {
+                    removal.in_front(&mut headers);
+                }
                 Part::Headers(headers, ends)
             }
             other => other,
@@ -334,7 +340,13 @@ impl Engine {
         };
         let mut is_whole = part.ends();
         match part {
-            Part::Headers(headers, _) => {
+            Part::Headers(mut headers, _) => {
+                let removal = stream
+                    .cluster
+                    .and_then(|index| self.upstream_removals.get(index));
+                if let Some(removal) = removal {
+                    removal.behind(&mut headers);
+                }
                 current.path = headers.get_str(":path").unwrap_or_default().to_owned();
                 current.is_upgrade = headers.get("upgrade").is_some();
                 // What follows an upgrade is no body.

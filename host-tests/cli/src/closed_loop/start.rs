@@ -12,6 +12,7 @@ use super::client::Jars;
 use super::cluster::Cluster;
 use super::engine::Engine;
 use super::queue::{Event, Queue};
+use super::removal::Removal;
 use crate::engine::engine as wasm_engine;
 use crate::replay::observe::Watching;
 use crate::scenario::{LoadedFilter, LoadedScenario, ScenarioTraffic};
@@ -51,10 +52,7 @@ pub(super) fn engine(loaded: &LoadedScenario, seed: u64) -> Result<Engine, RunEr
             ..Route::default()
         });
     }
-    let removed = loaded.filters.iter().filter_map(|filter| match filter {
-        LoadedFilter::RemoveHeaders(names) => Some(names.iter().cloned()),
-        LoadedFilter::Plugin(_) => None,
-    });
+    let upstream = loaded.upstream_filters.iter();
     Ok(Engine {
         traffic: ScenarioTraffic::new(loaded, seed).map_err(RunError::Recording)?,
         expected_ns: None,
@@ -72,7 +70,8 @@ pub(super) fn engine(loaded: &LoadedScenario, seed: u64) -> Result<Engine, RunEr
         edge: Edge::default(),
         edge_draws: Draws::new(seed, "edge", 0),
         router_draws: Draws::new(seed, "router", 0),
-        removed_headers: removed.flatten().collect(),
+        removal: Removal::of(&loaded.filters),
+        upstream_removals: upstream.map(|chain| Removal::of(chain)).collect(),
         routes,
         cluster_names: clusters
             .iter()

@@ -169,3 +169,56 @@ clusters: [{ name: app, endpoints: [{ address: '10.0.0.1:80', timeline: [{ state
     assert_eq!(row.status, None);
     assert!(row.total_ns <= 601_000_000_000, "{}", row.total_ns);
 }
+
+#[test]
+fn headers_are_removed_in_front_of_the_plugins_or_behind_them() {
+    let scenario = |front: &str, behind: &str, upstream: &str| {
+        run(&format!(
+            "traffic:
+  - requests: {{ list: [ {{ times: 6, request: {{ headers: {{ x-seen: 'yes', x-endpoint: '10.0.0.3:80' }} }} }} ] }}
+filters:
+{front}
+  - plugin:
+      module: probe
+      configuration: |
+        name a
+        request_headers:
+          get_header_map_value 0 \"x-seen\" &data
+          replace_header_map_value 0 \"x-endpoint\" \"10.0.0.2:80\"
+{behind}
+clusters:
+  - name: app
+    balancer: {{ override_host: {{ header: x-endpoint }} }}
+    endpoints: [{{ address: '10.0.0.1:80', count: 3 }}]
+    upstream_filters:
+{upstream}
+      - plugin:
+          module: probe
+          configuration: |
+            name u
+            request_headers:
+              get_header_map_value 0 \"x-seen\" &data"
+        ))
+    };
+    // Which plugins saw the header, and whether the endpoint that the first one named served all.
+    let told = |ran: &Ran| {
+        let saw = |name: &str| {
+            let lines = ran.logs.iter().filter(|line| line.contains("x-seen"));
+            let of = format!(" {name} ");
+            lines
+                .filter(|line| line.contains(&of))
+                .any(|line| line.contains("yes"))
+        };
+        let named = ran
+            .rows
+            .iter()
+            .all(|row| row.served_by() == Some("10.0.0.2:80"));
+        (saw("a"), saw("u"), named)
+    };
+    assert_eq!(told(&scenario("", "", "")), (true, true, true));
+    let front = "  - remove_headers: [x-seen, x-endpoint]";
+    assert_eq!(told(&scenario(front, "", "")), (false, false, true));
+    assert_eq!(told(&scenario("", front, "")), (true, false, false));
+    let upstream = "      - remove_headers: [x-seen]";
+    assert_eq!(told(&scenario("", "", upstream)), (true, false, true));
+}

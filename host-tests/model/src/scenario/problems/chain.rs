@@ -38,6 +38,9 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
 }
 
 fn filters(path: &str, filters: &[Filter], names: &mut Vec<String>, problems: &mut Problems) {
+    let is_plugin = |filter: &Filter| matches!(filter, Filter::Plugin(_));
+    let first = filters.iter().position(is_plugin).unwrap_or(filters.len());
+    let last = filters.iter().rposition(is_plugin).unwrap_or(0);
     for (index, filter) in filters.iter().enumerate() {
         match filter {
             Filter::Plugin(of) => {
@@ -48,6 +51,11 @@ fn filters(path: &str, filters: &[Filter], names: &mut Vec<String>, problems: &m
             }
             Filter::RemoveHeaders(of) => {
                 let path = format!("{path}[{index}].remove_headers");
+                problems.when(
+                    first < index && index < last,
+                    path.clone(),
+                    "stands between two plugins; it can be in front of all of them or behind",
+                );
                 problems.when(
                     of.0.is_empty(),
                     path.clone(),

@@ -223,6 +223,14 @@ fn what_is_wrong_is_found_where_it_is() {
             "no name of a header",
         ),
         (
+            at(
+                "/filters",
+                json!([{ "plugin": { "module": "a" } }, { "remove_headers": ["x-a"] }, { "plugin": { "module": "sticky-session" } }]),
+            ),
+            "filters[1].remove_headers",
+            "between two plugins",
+        ),
+        (
             at("/filters/1/plugin", json!({ "module": "" })),
             "filters[1].plugin.module",
             "names no module",
