@@ -43,6 +43,7 @@ pub use decision::{
 };
 pub use header::{MAX_HEADER_BYTES, Presented, present};
 pub use keys::{KeyRing, KeyRingError, MAX_KEYS};
+pub use raw::Role;
 #[cfg(feature = "schema")]
 pub use raw::schema;
 pub use set_cookie::{CookieAttributes, SameSite, Secure};

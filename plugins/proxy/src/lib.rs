@@ -11,6 +11,7 @@ pub mod clock;
 pub mod configuration;
 mod context;
 mod dispatcher;
+pub mod endpoints;
 pub mod entropy;
 pub mod environment;
 mod error;

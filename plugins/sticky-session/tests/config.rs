@@ -105,7 +105,7 @@ fn default_file_has_every_field() {
     let mut fields = BTreeSet::new();
     config_fields(&default, "", &mut fields);
     assert_eq!(fields, all_fields());
-    assert_eq!(fields.len(), 16);
+    assert_eq!(fields.len(), 18);
 }
 
 #[test]

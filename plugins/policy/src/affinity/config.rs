@@ -7,7 +7,7 @@ use super::{
     clusters::{Cluster, Selector, derived_name, is_token},
     decision::Policy,
     keys::{self, KeyRing},
-    raw::{RawCluster, RawConfig, RawCookie, RawKeys, RawTrust},
+    raw::{RawCluster, RawConfig, RawCookie, RawKeys, RawTrust, Role},
     set_cookie::{CookieAttributes, SameSite, Secure},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         Problem, Problems, Redacted, format_duration, from_json, parse_duration, write_json_string,
     },
     digest::fnv1a_64,
+    endpoints,
 };
 
 /// Is how many rules there may be. More would make every request to a cluster that is not listed
@@ -60,6 +61,8 @@ pub struct Config {
     keys: KeyRing,
     endpoint_header: String,
     reason_header: bool,
+    endpoints: Option<endpoints::Config>,
+    role: Role,
 }
 
 /// Says where the keys came from.
@@ -88,6 +91,10 @@ impl Config {
         let clusters = check_clusters(&raw.clusters, &mut problems);
         check_endpoint_header(&raw.endpoint_header, &mut problems);
         let (key_source, keys) = check_keys(raw.keys, environment, &mut problems);
+        let endpoints = raw
+            .endpoints
+            .as_ref()
+            .and_then(|raw| endpoints::Config::check(raw, "$.endpoints", &mut problems));
         match keys {
             Some(keys) if problems.is_empty() => Ok(Self {
                 clusters,
@@ -95,6 +102,8 @@ impl Config {
                 keys,
                 endpoint_header: raw.endpoint_header,
                 reason_header: raw.reason_header,
+                endpoints,
+                role: raw.role,
             }),
             _ => Err(problems.into_sorted()),
         }
@@ -119,7 +128,14 @@ impl Config {
         write_text(&mut json, "endpoint_header", Some(&self.endpoint_header));
         json.push_str(",\"reason_header\":");
         json.push_str(if self.reason_header { "true" } else { "false" });
-        json.push_str(",\"trust\":\"none\"}");
+        json.push_str(",\"trust\":\"none\",\"endpoints\":");
+        match &self.endpoints {
+            Some(endpoints) => endpoints.write_json(&mut json),
+            None => json.push_str("null"),
+        }
+        json.push(',');
+        write_text(&mut json, "role", Some(self.role.as_str()));
+        json.push('}');
         json
     }
 
@@ -159,6 +175,18 @@ impl Config {
     pub const fn has_reason_header(&self) -> bool {
         self.reason_header
     }
+
+    /// Says how the clusters' endpoints are known; `None`: not at all.
+    #[must_use]
+    pub const fn endpoints(&self) -> Option<&endpoints::Config> {
+        self.endpoints.as_ref()
+    }
+
+    /// Says where the filter stands.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
 }
 
 /// Compares what was configured; the keys themselves have no part in it.
@@ -168,6 +196,8 @@ impl PartialEq for Config {
             && self.key_source == other.key_source
             && self.endpoint_header == other.endpoint_header
             && self.reason_header == other.reason_header
+            && self.endpoints == other.endpoints
+            && self.role == other.role
     }
 }
 

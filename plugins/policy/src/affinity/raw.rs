@@ -8,7 +8,7 @@ use super::{
     decision::WhenUnreachable,
     set_cookie::{SameSite, Secure},
 };
-use crate::config::Redacted;
+use crate::{config::Redacted, endpoints::RawEndpoints};
 
 /// Keeps every session on the endpoint that served it first.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +32,13 @@ pub(super) struct RawConfig {
     /// Whose headers under our names are believed.
     #[serde(default)]
     pub(super) trust: RawTrust,
+    /// How the clusters' endpoints are known; null for not at all: then the proxy alone knows who is
+    /// there.
+    #[serde(default)]
+    pub(super) endpoints: Option<RawEndpoints>,
+    /// Where the filter stands.
+    #[serde(default)]
+    pub(super) role: Role,
 }
 
 /// One rule. Exactly one of `name` and `prefix` is set.
@@ -101,6 +108,28 @@ pub(super) enum RawTrust {
     /// Nobody's: a client's copies are removed.
     #[default]
     None,
+}
+
+/// Says where a filter stands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(expecting = "a string", rename_all = "snake_case")]
+pub enum Role {
+    /// In a listener's chain: once per request. It decides.
+    #[default]
+    Listener,
+    /// In a cluster's chain, in a VM of its own: once per attempt. It only watches how attempts end.
+    Upstream,
+}
+
+impl Role {
+    /// Is the name in the configuration.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::Upstream => "upstream",
+        }
+    }
 }
 
 impl Default for RawCluster {
