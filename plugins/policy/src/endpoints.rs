@@ -14,14 +14,16 @@
 //! keys carry the block's digest; other blocks work apart.
 
 mod config;
+mod estimate;
 mod follow;
 mod lead;
 mod observe;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
+pub use estimate::{DECAY, decayed};
 pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
 pub use lead::{Answer, Call, CallKey, Lead, LeadCounts, Publication};
-pub use observe::{Attempt, Observer};
+pub use observe::{Attempt, KEPT_REPORTS, Observer, ObserverCounts};
 
 use core::time::Duration;
 
