@@ -273,9 +273,7 @@ fn check_static(raw: &[RawStaticCluster], path: &str, problems: &mut Problems) -
         problems.push(Problem::new(
             path,
             "static-endpoints-too-many",
-            format!(
-                "must have at most {MAX_ENDPOINTS} endpoints in all clusters, got {endpoints}"
-            ),
+            format!("must have at most {MAX_ENDPOINTS} endpoints in all clusters, got {endpoints}"),
             "",
         ));
     }
