@@ -22,7 +22,7 @@ mod observe;
 mod seen;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
-pub use follow::{Follower, Known, Picture, Unknown};
+pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
 pub use keys::{seen_key, slot_key};
 pub use lead::{
     Answer, Call, CallKey, Happened, Lead, LeadCounts, MAX_SEEN, Publication, SourceError,
