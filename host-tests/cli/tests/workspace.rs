@@ -38,7 +38,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "tidegate-e2e",
-        &["tidegate-cli", "tidegate-host", "tidegate-model"],
+        &[
+            "tidegate-cli",
+            "tidegate-host",
+            "tidegate-model",
+            "tidegate-policy",
+        ],
     ),
 ];
 

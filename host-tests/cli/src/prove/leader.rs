@@ -1,52 +1,48 @@
-//! The one VM that knows the endpoints, and those that read what it writes.
+//! One VM of an Envoy learns and probes, all of them read: who leads, what a takeover costs, what is written when.
+//!
+//! The module is sticky-session with an `endpoints` block, in the host, in virtual time; the interleavings are of the
+//! pure parts, at the grain of single host calls.
 
-use super::{Area, Claim, Evidence, Options, Proof, Target, as_figure};
+use super::{Area, Claim, Proof, Target};
 
+mod gateway;
 mod interleavings;
+mod publishing;
+mod readers;
+mod terms;
 
 pub(super) const AREA: Area = Area {
     name: "leader",
-    what: "one leader per Envoy: takeover, fencing, what readers see",
-    proofs: &[Proof {
-        claims: READERS,
-        run: readers,
-    }],
+    what: "one leader per proxy: takeovers, probes, what is published and what is read",
+    proofs: &[
+        Proof {
+            claims: terms::TAKEOVERS,
+            run: terms::takeovers,
+        },
+        Proof {
+            claims: publishing::PROBES,
+            run: publishing::probes,
+        },
+        Proof {
+            claims: publishing::WRITES,
+            run: publishing::writes,
+        },
+        Proof {
+            claims: readers::CLAIMS,
+            run: readers::prove,
+        },
+    ],
 };
 
-/// How many orders of host calls are tried; ten times as many with `--long`.
-const ORDERS: u64 = 1_000_000;
+/// How many workers there are: one, a small machine's, a large one's, and as many as there are slots.
+const WORKERS: [u32; 4] = [1, 4, 16, 64];
 
-const READERS: &[Claim] = &[
+/// A claim that nothing of a kind happens.
+const fn none(id: &'static str, what: &'static str, unit: &'static str) -> Claim {
     Claim {
-        id: "L.torn",
-        what: "pictures shown that no leader wrote under their version, in 10⁶ interleavings of host calls",
-        unit: "pictures",
+        id,
+        what,
+        unit,
         target: Target::Exactly(0.0),
-    },
-    Claim {
-        id: "L.foreign",
-        what: "pictures shown of another configuration or cluster, in the same",
-        unit: "pictures",
-        target: Target::Exactly(0.0),
-    },
-    Claim {
-        id: "L.backwards",
-        what: "pictures shown that were older than a fresh one before, in the same",
-        unit: "pictures",
-        target: Target::Exactly(0.0),
-    },
-];
-
-fn readers(options: Options) -> anyhow::Result<Vec<Evidence>> {
-    let orders = if options.long { 10 * ORDERS } else { ORDERS };
-    let found = interleavings::run(orders, options.seed);
-    let figures = [found.torn, found.foreign, found.backwards];
-    Ok(figures
-        .into_iter()
-        .map(|figure| Evidence {
-            figure: as_figure(figure),
-            cases: found.shown,
-            ..Evidence::default()
-        })
-        .collect())
+    }
 }
