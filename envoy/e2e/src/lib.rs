@@ -9,6 +9,7 @@
 pub mod bootstrap;
 pub mod browser;
 pub mod clients;
+pub mod discovery;
 pub mod envoy;
 pub mod fetch;
 pub mod fidelity;
