@@ -1,10 +1,15 @@
 //! The shipped configuration that knows its endpoints, with endpoints, discovery and an admin that tests can steer.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value that has no such field is null, not a panic"
+)]
 
 mod admin;
 mod backend;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -14,7 +19,7 @@ use crate::bootstrap::{Bootstrap, STICKY_SESSION};
 use crate::clients::http::Client;
 use crate::discovery::{Discovery, Health};
 use crate::envoy::{Envoy, Scenario};
-use crate::sticky;
+use crate::{sticky, wait};
 
 pub use admin::{Admin, Play};
 pub use backend::{Backend, READY_PATH, Readiness};
@@ -48,7 +53,10 @@ impl Plan {
     #[must_use]
     pub fn of(backends: usize) -> Self {
         Self {
-            block: json!({ "probe": { "interval": "1s", "timeout": "1s" } }),
+            block: json!({
+                "probe": { "interval": "1s", "timeout": "1s" },
+                "status_path": STATUS_PATH,
+            }),
             rule: json!({}),
             workers: 2,
             members: backends,
@@ -169,15 +177,105 @@ impl Rig {
         Ok(Client::new(self.envoy.listener("edge")?))
     }
 
-    /// Returns the picture as the plugin shows it to operators; the plan must have given it [`STATUS_PATH`].
+    /// Returns when probes came to any of the backends, in order.
+    #[must_use]
+    pub fn probes(&self) -> Vec<Instant> {
+        let probes = self.backends.iter().flat_map(Backend::probes);
+        let mut times: Vec<Instant> = probes.map(|probe| probe.at).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// Starts another gateway in front of the same endpoints, configured alike.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn another(&self) -> Result<Gateway> {
+        let admin = Admin::start().await?;
+        let mut scenario = self.envoy.scenario();
+        scenario
+            .bootstrap()
+            .endpoints(ADMIN_CLUSTER, &[admin.address()])?;
+        let envoy = Envoy::start(scenario).await?;
+        admin.lead_to(envoy.admin_address());
+        Ok(Gateway { envoy, admin })
+    }
+
+    /// Returns the picture as the plugin shows it to operators.
     ///
     /// # Errors
     /// It shows nothing, or something that is not JSON.
     pub async fn picture(&self) -> Result<Value> {
-        let answer = self.client()?.get(STATUS_PATH).await?;
-        serde_json::from_slice(&answer.body)
-            .with_context(|| format!("{}: {}", answer.status, answer.text()))
+        picture(&self.envoy).await
     }
+
+    /// Waits until all workers have these backends in these states, and no other endpoint.
+    ///
+    /// # Errors
+    /// They do not get there in time; the text has the last picture.
+    pub async fn picture_is(&self, wanted: &[(usize, &str)]) -> Result<()> {
+        self.picture_of(&self.envoy, wanted).await
+    }
+
+    /// Waits as [`Rig::picture_is`], for an Envoy in front of the same endpoints.
+    ///
+    /// # Errors
+    /// As [`Rig::picture_is`].
+    pub async fn picture_of(&self, envoy: &Envoy, wanted: &[(usize, &str)]) -> Result<()> {
+        let expected: BTreeMap<SocketAddr, String> = wanted
+            .iter()
+            .filter_map(|(index, state)| {
+                Some((self.backends.get(*index)?.address(), (*state).to_owned()))
+            })
+            .collect();
+        // Each look is a connection of its own, which the kernel gives to one of the workers: with two of them, this many looks
+        // miss one once in two million.
+        let mut looks = 0;
+        let mut last = String::new();
+        let outcome = wait::until("the picture is as expected", async || {
+            let states = states(envoy).await?;
+            looks = if states == expected { looks + 1 } else { 0 };
+            last = format!("{states:?}");
+            Ok((looks > 20).then_some(()))
+        });
+        let outcome = outcome.await;
+        outcome.with_context(|| format!("expected {expected:?}, the last picture is {last}"))
+    }
+}
+
+/// Another Envoy, and what its plugin takes for its admin.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Envoy.
+    pub envoy: Envoy,
+    /// What the plugin takes for its admin.
+    pub admin: Admin,
+}
+
+/// Returns the picture as the plugin of an Envoy shows it to operators.
+async fn picture(envoy: &Envoy) -> Result<Value> {
+    let answer = Client::new(envoy.listener("edge")?)
+        .get(STATUS_PATH)
+        .await?;
+    serde_json::from_slice(&answer.body)
+        .with_context(|| format!("{}: {}", answer.status, answer.text()))
+}
+
+/// Returns the state of each endpoint of the cluster, by its address, as one of the workers has it; nothing where that worker has
+/// no picture.
+async fn states(envoy: &Envoy) -> Result<BTreeMap<SocketAddr, String>> {
+    let picture = picture(envoy).await?;
+    let clusters = picture["clusters"].as_array().into_iter().flatten();
+    let endpoints = clusters
+        .filter(|cluster| cluster["name"] == sticky::CLUSTER)
+        .flat_map(|cluster| cluster["endpoints"].as_array().into_iter().flatten());
+    endpoints
+        .map(|endpoint| {
+            let address = endpoint["address"].as_str().context("no address")?;
+            let state = endpoint["state"].as_str().context("no state")?;
+            Ok((address.parse()?, state.to_owned()))
+        })
+        .collect()
 }
 
 /// Returns the shipped configuration with this discovery, and with this server for Envoy's admin.
