@@ -6,6 +6,7 @@
 
 mod admin;
 mod backend;
+pub mod cost;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
