@@ -1,11 +1,15 @@
 //! The filter's state in one VM.
 
 use tidegate_policy::{
-    affinity::{Config, KeySource, Matcher},
+    affinity::{Cluster, Config, KeySource, Matcher, Tables},
     config::Problem,
+    endpoints::{Picture, Unknown},
+    successor::SLICE_STEPS,
+    units::WallTime,
 };
 use tidegate_proxy::{
-    Plugin, StreamId,
+    CallResponse, Plugin, StreamId, clock,
+    endpoints::Endpoints,
     log::{self, Level},
 };
 
@@ -21,6 +25,9 @@ pub struct StickySession {
     pub(crate) config: Config,
     pub(crate) matcher: Matcher,
     pub(crate) metrics: Option<Metrics>,
+    pub(crate) tables: Tables,
+    /// Is there where the configuration says how endpoints are known.
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 impl Plugin for StickySession {
@@ -48,10 +55,27 @@ impl Plugin for StickySession {
             })
             .ok();
         let matcher = Matcher::new(config.clusters());
+        // Traffic does without a picture.
+        let endpoints = config.endpoints().and_then(|endpoints| {
+            Endpoints::join(endpoints, config.endpoint_header(), false)
+                .inspect_err(|error| {
+                    log::write(
+                        Level::Error,
+                        &format!("sticky-session knows no endpoints: {error}"),
+                    );
+                })
+                .ok()
+        });
+        let mut tables = Tables::new();
+        for (cluster, size) in config.clusters().iter().filter_map(Cluster::table) {
+            tables.want(cluster.as_bytes(), size);
+        }
         Ok(Self {
             config,
             matcher,
             metrics,
+            tables,
+            endpoints,
         })
     }
 
@@ -61,5 +85,33 @@ impl Plugin for StickySession {
 
     fn open_stream(&mut self, _id: StreamId) -> StickyStream {
         StickyStream::default()
+    }
+
+    fn tick(&mut self) {
+        let Some(endpoints) = &mut self.endpoints else {
+            return;
+        };
+        endpoints.on_tick();
+        if let Ok(now) = clock::wall_time() {
+            let endpoints = &*endpoints;
+            self.tables
+                .on_tick(|cluster| endpoints.picture(cluster, now), SLICE_STEPS);
+        }
+    }
+
+    fn call_response(&mut self, response: CallResponse) {
+        if let Some(endpoints) = &mut self.endpoints {
+            let _ = endpoints.on_call_response(response);
+        }
+    }
+}
+
+impl StickySession {
+    /// Is what is known of a cluster's endpoints. No host call.
+    pub(crate) fn picture(&self, cluster: &[u8], now: WallTime) -> Picture<'_> {
+        match &self.endpoints {
+            Some(endpoints) => endpoints.picture(cluster, now),
+            None => Picture::Unknown(Unknown::NotConfigured),
+        }
     }
 }
