@@ -20,6 +20,7 @@ mod keys;
 mod lead;
 mod observe;
 mod seen;
+mod status;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
 pub use estimate::{DECAY, decayed};
@@ -30,6 +31,7 @@ pub use lead::{
 };
 pub use observe::{Attempt, KEPT_REPORTS, Observer, ObserverCounts};
 pub use seen::{SEEN_FORMAT, Seen, SeenError, decode_seen, encode_seen};
+pub use status::{MAX_STATUS_BYTES, Status, StatusQuery};
 
 use core::time::Duration;
 
