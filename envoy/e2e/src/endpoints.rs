@@ -268,7 +268,7 @@ async fn states(envoy: &Envoy) -> Result<BTreeMap<SocketAddr, String>> {
     let picture = picture(envoy).await?;
     let clusters = picture["clusters"].as_array().into_iter().flatten();
     let endpoints = clusters
-        .filter(|cluster| cluster["name"] == sticky::CLUSTER)
+        .filter(|cluster| cluster["cluster"] == sticky::CLUSTER)
         .flat_map(|cluster| cluster["endpoints"].as_array().into_iter().flatten());
     endpoints
         .map(|endpoint| {
