@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::output::Output;
 
 mod lab;
+mod leader;
 mod model;
 mod random;
 mod sticky;
@@ -148,7 +149,7 @@ pub struct Finding {
 }
 
 /// All areas.
-pub const AREAS: &[Area] = &[model::AREA, sticky::AREA];
+pub const AREAS: &[Area] = &[leader::AREA, model::AREA, sticky::AREA];
 
 /// Finds an area by its name.
 #[must_use]

@@ -36,10 +36,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-guest-sdk", &[]),
     ("tidegate-host", &[]),
     ("tidegate-model", &[]),
-    ("tidegate-cli", &["tidegate-host", "tidegate-model"]),
+    (
+        "tidegate-cli",
+        &["tidegate-host", "tidegate-model", "tidegate-policy"],
+    ),
     (
         "tidegate-e2e",
-        &["tidegate-cli", "tidegate-host", "tidegate-model"],
+        &[
+            "tidegate-cli",
+            "tidegate-host",
+            "tidegate-model",
+            "tidegate-policy",
+        ],
     ),
 ];
 

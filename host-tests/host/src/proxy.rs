@@ -259,6 +259,18 @@ impl Proxy {
             .collect()
     }
 
+    /// Ends a VM, numbered as by [`Self::vms`], as if it had trapped in a tick; says whether it ran
+    /// until now. What its streams meet afterwards is its plugin's fail policy.
+    pub fn kill_vm(&mut self, vm: u32, message: &str) -> bool {
+        let slot = usize::try_from(vm)
+            .ok()
+            .and_then(|vm| self.home.slots.get(vm));
+        let Some(instance) = slot.map(|slot| slot.instance) else {
+            return false;
+        };
+        Run::outside(&mut self.home).kill_in_tick(instance, message)
+    }
+
     /// Linear memory of all running VMs in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {

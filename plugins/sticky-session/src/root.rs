@@ -26,7 +26,7 @@ pub struct StickySession {
     pub(crate) matcher: Matcher,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) tables: Tables,
-    /// Is there where the configuration says how endpoints are known.
+    /// Is the picture of the endpoints, where the configuration wants one.
     pub(crate) endpoints: Option<Endpoints>,
 }
 
@@ -55,7 +55,7 @@ impl Plugin for StickySession {
             })
             .ok();
         let matcher = Matcher::new(config.clusters());
-        // Traffic does without a picture.
+        // Nor for the picture: without one the proxy alone knows who is there.
         let endpoints = config.endpoints().and_then(|endpoints| {
             Endpoints::join(endpoints, config.endpoint_header(), false)
                 .inspect_err(|error| {
@@ -101,7 +101,7 @@ impl Plugin for StickySession {
 
     fn call_response(&mut self, response: CallResponse) {
         if let Some(endpoints) = &mut self.endpoints {
-            let _ = endpoints.on_call_response(response);
+            endpoints.on_call_response(response);
         }
     }
 }

@@ -173,6 +173,21 @@ impl<'a> Run<'a> {
         Some(result)
     }
 
+    /// Ends a VM from outside as a trap in a tick would, and says whether it ran.
+    pub(crate) fn kill_in_tick(&mut self, instance: usize, message: &str) -> bool {
+        let target = self.instances.at(instance);
+        if target.dead.is_some() {
+            return false;
+        }
+        let context = Context {
+            id: target.roots.first().map_or(0, |root| root.id),
+            ..target.current
+        };
+        self.kill(instance, context, CallbackKind::Tick, message.to_owned());
+        self.collect_calls();
+        true
+    }
+
     /// Ends a VM: all its contexts are gone, its timers and call-outs with them.
     fn kill(&mut self, instance: usize, context: Context, kind: CallbackKind, message: String) {
         self.observe(instance, context, |observer, place| {

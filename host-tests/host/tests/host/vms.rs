@@ -525,3 +525,34 @@ fn compiled_modules_are_cached_in_the_directory() {
         Err(tidegate_host::EngineError::Cache { .. })
     ));
 }
+
+#[test]
+fn vm_that_is_killed_ticks_no_more_and_is_told_as_a_trap() {
+    let engine = support::engine();
+    let module = support::module(&engine, TICKER);
+    let watch = Watch::default();
+    let mut proxy = Proxy::builder(&engine)
+        .workers(1)
+        .observer(Box::new(watch.clone()))
+        .filter(&module, PluginConfig::default())
+        .build()
+        .unwrap();
+    watch.take_events();
+    let worker = proxy
+        .vms()
+        .into_iter()
+        .find(|vm| vm.thread == Thread::Worker(0))
+        .unwrap();
+    assert!(proxy.kill_vm(worker.vm, "killed by a test"));
+    assert!(!proxy.kill_vm(worker.vm, "killed twice"));
+    assert!(!proxy.kill_vm(99, "never was"));
+    assert_eq!(watch.take_events(), ["trapped in proxy_on_tick"]);
+    let state = proxy.vms().remove(worker.vm.try_into().unwrap()).state;
+    assert_eq!(
+        state,
+        VmState::Dead("proxy_on_tick: killed by a test".to_owned())
+    );
+    proxy.advance_to(proxy.now_ns() + 15_000_000);
+    // One tick, of the main thread's VM.
+    assert_eq!(watch.take(), numbers(&[1]));
+}
