@@ -112,6 +112,12 @@ impl Endpoints {
         }
     }
 
+    /// Says whether a cluster is one of those to know.
+    #[must_use]
+    pub fn knows(&self, cluster: &[u8]) -> bool {
+        self.config.knows(cluster)
+    }
+
     /// Says whether this VM reports attempts, so that whoever sees one asks for its outcome.
     #[must_use]
     pub const fn observes(&self) -> bool {
