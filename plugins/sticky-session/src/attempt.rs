@@ -24,12 +24,15 @@ use crate::{
 /// Is what filters say to each other about a stream.
 const PLAN: Property<Vec<u8>> = Property::new(PLAN_PROPERTY);
 
-/// Are the response flags of an attempt that the proxy gave up because of its endpoint.
+/// Are the response flags of a stream that ended for its client's sake: the client went away or broke
+/// the protocol, or the stream was idle or open for too long, or the proxy is overloaded.
 ///
-/// SOURCE: `CoreResponseFlag` of Envoy's `envoy/stream_info/stream_info.h`: bit 2 upstream request
-/// timeout, 4 upstream remote reset, 5 upstream connection failure, 6 upstream connection
-/// termination, 23 a protocol error of the endpoint. A client that went away sets none of them.
-const GIVEN_UP: u64 = 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 23;
+/// Behind the router the flags are those of the client's stream, and the proxy writes why an attempt
+/// failed only after the attempt is gone: a reset, a connection that failed and a time-out leave them
+/// empty (seen with Envoy 1.40). A request that a circuit breaker refuses never gets here.
+///
+/// SOURCE: the order of `CoreResponseFlag` in Envoy's `envoy/stream_info/stream_info.h`.
+const FOR_THE_CLIENT: u64 = 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 22 | 1 << 25 | 1 << 28;
 
 /// Is an attempt that is under way.
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl Attempting {
     /// The host said no.
     pub(crate) fn gone(self, plugin: &mut StickySession) -> Result<(), HostError> {
         let flags = property::RESPONSE_FLAGS.read()?.unwrap_or(0);
-        if flags & GIVEN_UP == 0 {
+        if flags & FOR_THE_CLIENT != 0 {
             return Ok(());
         }
         self.end(plugin, Attempt::LocalFailure, clock::wall_time()?)
