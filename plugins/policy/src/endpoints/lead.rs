@@ -73,6 +73,9 @@ pub struct Publication {
     pub key: String,
     /// Is the value.
     pub bytes: Vec<u8>,
+    /// Says that nothing changed since it was written: write it only where something else stands
+    /// there now.
+    pub is_repair: bool,
 }
 
 /// Counts what a leader did and saw, since it leads. All saturate.
@@ -532,6 +535,7 @@ impl Lead {
         Publication {
             key: versions_key(KEY_PLUGIN, self.configuration),
             bytes,
+            is_repair: false,
         }
     }
 
