@@ -1,0 +1,11 @@
+//! What the leader learns and publishes.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod clocks;
+mod membership;
+mod probes;
+mod reports;
+mod simulation;
+mod takeover;
+mod world;
