@@ -86,6 +86,8 @@ pub struct LeadCounts {
     pub probe_failures: u64,
     /// Answers of a source that were not used, for whichever reason.
     pub source_errors: u64,
+    /// Reports of VMs that were overwritten before they were read.
+    pub reports_lost: u64,
 }
 
 /// Is what has happened since it was asked last, in order.
