@@ -39,7 +39,7 @@ fn clock_that_steps_back_costs_no_endpoint_and_asks_again_soon() {
     assert_eq!(world.shown("app"), "1A 2V 3A");
     world.readiness.insert(1, Given::status(500));
     world.run(6_000);
-    assert_eq!(&world.shown("app")[..2], "1E");
+    assert!(world.shown("app").starts_with("1E"));
     // The window of the vanished one began before the step and ends no later than one after it.
     world.run(10_000);
     assert_eq!(world.shown("app"), "1E 3A");

@@ -177,13 +177,12 @@ impl World {
     pub(crate) fn tick_now(&mut self) {
         let now = at(self.now_ms);
         let mut state = self.draws;
-        let mut draw = move || {
+        let mut draw = || {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             state ^ (state >> 29)
         };
-        self.draws = draw();
         for (key, answer) in std::mem::take(&mut self.waiting) {
             self.lead.on_answer(key, &answer, now, &mut draw);
         }
@@ -198,6 +197,7 @@ impl World {
             self.calls.push(call);
             assert!(self.calls.len() < 10_000, "calls without end");
         }
+        self.draws = state;
         self.written.clear();
         while let Some(publication) = self.lead.poll_publication(now) {
             if (self.refuses)(&publication.key) {
