@@ -229,6 +229,8 @@ impl Bootstrap {
     /// # Errors
     /// There is no such cluster.
     pub fn discovered(&mut self, cluster: &str, discovery: &Discovery) -> Result<&mut Self> {
+        // Who asks for discovery says who it is.
+        self.root["node"] = json!({ "id": "gateway", "cluster": "gateway" });
         let cluster = self.cluster(cluster)?;
         cluster["type"] = json!("EDS");
         cluster["eds_cluster_config"] = discovery.source();

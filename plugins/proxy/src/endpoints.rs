@@ -3,27 +3,31 @@
 //! Scope: one per configuration and VM. Cost: a tick of a VM that does not lead makes about eight
 //! host calls; a request makes none.
 
+mod answering;
 mod draws;
 mod leading;
+pub mod metrics;
+mod reporting;
 
 use std::rc::Rc;
 
 use tidegate_policy::{
     endpoints::{
-        Attempt, Config, Follower, KEY_PLUGIN, Observer, Picture, Seen, TICK_PERIOD, decode_seen,
-        seen_key,
+        Attempt, Config, Follower, KEY_PLUGIN, Picture, Seen, Source, TICK_PERIOD, Unknown,
+        decode_seen, seen_key,
     },
     snapshot::{EndpointAddress, snapshot_key, versions_key},
     units::WallTime,
 };
 
-use self::{draws::Draws, leading::Leading};
+use self::{draws::Draws, leading::Leading, metrics::Metrics, reporting::Reporting};
 use crate::{
     clock,
     context::CallResponse,
     entropy,
     error::HostError,
     leader::Leader,
+    log::{self, Level},
     shared::{self, Cas, Written},
 };
 
@@ -42,12 +46,19 @@ pub struct Endpoints {
     seen: Seen,
     draws: Draws,
     /// Is there where this VM reports what it sees.
-    observer: Option<Observer>,
+    reporting: Option<Reporting>,
+    metrics: Option<Metrics>,
+    /// Is when this VM ticked last.
+    ticked_at: Option<WallTime>,
+    saw_stream: bool,
+    /// Are the requests that had no picture, by reason.
+    without_picture: [u64; Unknown::ALL.len()],
 }
 
 impl Endpoints {
     /// Joins the VMs that share this picture, and asks for ticks. It makes no call: the first tick
-    /// does. `endpoint_header` steers probes; `observes` says that this VM will report attempts.
+    /// does. `endpoint_header` steers probes; `observes` says that this VM will report attempts, as
+    /// it also does where the source learns from them.
     ///
     /// # Errors
     /// The host said no.
@@ -56,6 +67,13 @@ impl Endpoints {
         let leader = Leader::join(&format!("{KEY_PLUGIN}.{configuration:016x}"))?;
         let [worker, seed] = entropy::draws()?;
         clock::set_tick_period(TICK_PERIOD)?;
+        let observes = observes || matches!(config.source(), Source::Learned);
+        // The picture does not wait for metrics.
+        let metrics = Metrics::define()
+            .inspect_err(|error| {
+                log::write(Level::Error, &format!("endpoints count nothing: {error}"));
+            })
+            .ok();
         Ok(Self {
             config: Rc::new(config.clone()),
             configuration,
@@ -65,14 +83,32 @@ impl Endpoints {
             follower: Follower::new(configuration, config.stale_after()),
             seen: Seen::new(),
             draws: Draws::new(seed),
-            observer: observes.then(|| Observer::new(configuration, worker)),
+            reporting: observes.then(|| Reporting::new(configuration, worker)),
+            metrics,
+            ticked_at: None,
+            saw_stream: false,
+            without_picture: [0; Unknown::ALL.len()],
         })
     }
 
-    /// Notes that this VM serves streams, to this cluster: no host call.
+    /// Notes that this VM serves streams, to this cluster, once for each: no host call.
     pub fn on_stream(&mut self, cluster: &[u8]) {
+        self.saw_stream = true;
         self.leader.on_stream();
         self.seen.on_stream(cluster, &self.config);
+        // The last tick's time is as good, and is there already.
+        let picture = self.picture(cluster, self.ticked_at.unwrap_or_default());
+        if let Picture::Unknown(reason) = picture
+            && let Some(count) = self.without_picture.get_mut(reason.index())
+        {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Says whether this VM reports attempts, so that whoever sees one asks for its outcome.
+    #[must_use]
+    pub const fn observes(&self) -> bool {
+        self.reporting.is_some()
     }
 
     /// Does at a tick what is due. What the host refuses is left out, and nothing else with it: the
@@ -85,11 +121,20 @@ impl Endpoints {
         };
         // A lease that could not be renewed lasts for a while.
         let term = term.unwrap_or_else(|_| self.leader.term(now));
+        self.ticked_at = Some(now);
         self.follow(&versions, now);
+        if let Some(reporting) = &mut self.reporting {
+            // What could not be reported is in the next report.
+            let _ = reporting.on_tick(now);
+        }
         let seen = self.look_who_was_seen(term.is_some());
         match term {
             Some(epoch) => self.lead(epoch, &versions, &seen, now),
             None => self.leading = None,
+        }
+        if let Some(metrics) = &mut self.metrics {
+            let observed = self.reporting.as_ref().map(Reporting::observer_counts);
+            metrics.on_tick(self.follower.counts(), observed, &self.without_picture);
         }
     }
 
@@ -113,7 +158,12 @@ impl Endpoints {
     /// Is what a request to a cluster knows of its endpoints. No host call.
     #[must_use]
     pub fn picture(&self, cluster: &[u8], now: WallTime) -> Picture<'_> {
-        self.follower.picture(cluster, now)
+        match self.follower.picture(cluster, now) {
+            Picture::Unknown(Unknown::NotYet) if !self.config.knows(cluster) => {
+                Picture::Unknown(Unknown::NotConfigured)
+            }
+            picture => picture,
+        }
     }
 
     /// Takes how an attempt ended. No host call; without `observes` it is nothing.
@@ -129,8 +179,8 @@ impl Endpoints {
             Picture::Unknown(_) => None,
         }
         .map_or(0, |entry| entry.endpoint.since.generation);
-        if let Some(observer) = &mut self.observer {
-            observer.on_attempt(cluster, address, generation, attempt, now);
+        if let Some(reporting) = &mut self.reporting {
+            reporting.on_attempt(cluster, address, generation, attempt, now);
         }
     }
 
@@ -188,14 +238,28 @@ impl Endpoints {
                 let read = versions.as_ref().ok().and_then(Option::as_ref);
                 let header = &self.endpoint_header;
                 match Leading::begin(&self.config, header, epoch, read, seen(), now) {
-                    Ok(leading) => leading,
+                    Ok(leading) => {
+                        log::write(
+                            Level::Info,
+                            &format!("this VM leads the endpoints in epoch {epoch}"),
+                        );
+                        if let Some(metrics) = &mut self.metrics {
+                            metrics.on_term();
+                        }
+                        leading
+                    }
                     Err(replaced) => return self.leader.learn(replaced.by),
                 }
             }
         };
         leading.on_seen(seen());
         match leading.on_tick(versions, &mut self.draws, now) {
-            Ok(()) => self.leading = Some(leading),
+            Ok(()) => {
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.on_led(leading.lead_mut(), self.saw_stream);
+                }
+                self.leading = Some(leading);
+            }
             Err(replaced) => self.leader.learn(replaced.by),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Its configuration is an `endpoints` block: with an equal one it may be the leader of all. A request with `x-neighbour` is an
 //! order to all its VMs: `die` kills the one that leads, `scribble` lets all write nonsense under the keys of the picture at every
-//! tick, `rest` ends that. `neighbour_leads` is 1 while one of its VMs leads, and `neighbour_deaths` counts.
+//! tick, `rest` ends that. `neighbour_leads` is 1 while one of its VMs leads; `neighbour_deaths` and
+//! `neighbour_scribbles` count.
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub struct Neighbour {
     keys: Vec<String>,
     leads: Option<Gauge>,
     deaths: Option<Counter>,
+    scribbles: Option<Counter>,
     led: bool,
 }
 
@@ -62,6 +64,10 @@ impl Neighbour {
                 for key in &self.keys {
                     let _ = shared::write(key, NONSENSE);
                 }
+                let _ = self
+                    .scribbles
+                    .as_ref()
+                    .map(|scribbles| scribbles.increment(1));
             }
             _ => {}
         }
@@ -121,6 +127,7 @@ impl Plugin for Neighbour {
             keys: keys(&config),
             leads: Gauge::define("neighbour_leads").ok(),
             deaths: Counter::define("neighbour_deaths").ok(),
+            scribbles: Counter::define("neighbour_scribbles").ok(),
             led: false,
         })
     }

@@ -96,6 +96,11 @@ impl Leading {
         self.lead.epoch()
     }
 
+    /// Is the policy, for what it counted.
+    pub(super) const fn lead_mut(&mut self) -> &mut Lead {
+        &mut self.lead
+    }
+
     /// Takes clusters in that requests go to.
     pub(super) fn on_seen<'s>(&mut self, clusters: impl IntoIterator<Item = &'s str>) {
         for cluster in clusters {

@@ -6,7 +6,7 @@
 use tidegate_policy::{
     endpoints::{Attempt, Observer, ObserverCounts, slot_key},
     lease::CasMismatch,
-    slots::{SlotClaim, SlotCounts, SlotIndex},
+    slots::{SlotClaim, SlotIndex},
     snapshot::EndpointAddress,
     units::WallTime,
 };
@@ -75,7 +75,7 @@ impl Reporting {
             };
             named
                 .map(|value| value.map(|(bytes, cas)| (bytes, cas.number())))
-                .inspect_err(|error| failed = Some(error.clone()))
+                .inspect_err(|error| failed = Some(*error))
         };
         let step = self.claim.on_tick(read, true, &self.report, now);
         if let Some(error) = failed {
@@ -97,11 +97,6 @@ impl Reporting {
             Ok(Written::Lost) | Err(_) => Err(CasMismatch),
         });
         written.map(|_| ())
-    }
-
-    /// Is what came of the slot.
-    pub(super) const fn slot_counts(&self) -> SlotCounts {
-        self.claim.counts()
     }
 
     /// Is what was not reported.

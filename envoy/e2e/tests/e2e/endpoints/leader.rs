@@ -21,10 +21,7 @@ async fn when_the_leaders_vm_dies_another_leads_and_no_request_is_lost() -> Resu
     // The neighbour ticks more often and is therefore the first to lead: it can be told to die.
     wait::until("the neighbour leads", async || {
         let stats = rig.envoy.stats().await?;
-        let leads = stats
-            .iter()
-            .any(|(name, value)| name.ends_with("neighbour_leads") && *value > 0);
-        Ok(leads.then_some(()))
+        Ok((stats.get("wasmcustom.neighbour_leads") > Some(&0)).then_some(()))
     })
     .await?;
     rig.picture_is(&[0, 1, 2].map(|index| (index, "available")))

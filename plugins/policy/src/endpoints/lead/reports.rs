@@ -90,6 +90,7 @@ impl Lead {
             decayed,
             now,
         );
+        self.counts.reports_lost = self.counts.reports_lost.saturating_add(merged.lost);
         for (address, before) in before {
             let mut is_news = false;
             board.snapshot.update(&address, |endpoint| {
