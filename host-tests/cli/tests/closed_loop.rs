@@ -8,6 +8,7 @@
 mod closed_loop {
     pub(crate) mod support;
 
+    mod attempts;
     mod call_outs;
     mod endpoints;
     mod faults;

@@ -173,6 +173,11 @@ pub trait Stream<P: Plugin> {
         Action::Continue
     }
 
-    /// Is called at the end, when everything about the stream is known.
+    /// Is called at the end, when everything about the stream is known. A filter behind the router
+    /// gets no such call.
     fn log(&mut self, _plugin: &mut P) {}
+
+    /// Is called last of all, also for a stream that was cut or never answered, and behind the router
+    /// too. Whatever the stream still knows of the proxy can be asked for.
+    fn end(&mut self, _plugin: &mut P) {}
 }

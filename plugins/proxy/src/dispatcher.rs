@@ -115,8 +115,14 @@ impl<P: Plugin> Dispatcher<P> {
     /// Ends a context.
     pub fn delete(&self, id: u32) {
         self.enter((), |contexts| {
-            if contexts.streams.remove(&id).is_none() {
-                contexts.plugins.retain(|(plugin, _)| *plugin != id);
+            let Contexts { plugins, streams } = contexts;
+            let Some((parent, mut stream)) = streams.remove(&id) else {
+                plugins.retain(|(plugin, _)| *plugin != id);
+                return;
+            };
+            let plugin = plugins.iter_mut().find(|(id, _)| *id == parent);
+            if let Some((_, Some(plugin))) = plugin {
+                stream.end(plugin);
             }
         });
     }

@@ -41,6 +41,8 @@ pub struct Endpoints {
     configuration: u64,
     endpoint_header: String,
     leader: Leader,
+    /// Says whether this VM may hold the lease.
+    may_lead: bool,
     leading: Option<Leading>,
     follower: Follower,
     seen: Seen,
@@ -58,7 +60,10 @@ pub struct Endpoints {
 impl Endpoints {
     /// Joins the VMs that share this picture, and asks for ticks. It makes no call: the first tick
     /// does. `endpoint_header` steers probes; `observes` says that this VM will report attempts, as
-    /// it also does where the source learns from them.
+    /// it also does where the source learns from them. One that observes of its own never leads: it
+    /// stands behind the cluster, and a probe that began in it would enter it again. (The proxy makes
+    /// the main thread's VM of a cluster's filter before any listener's, so that it would mostly be
+    /// the first to ask for the lease.)
     ///
     /// # Errors
     /// The host said no.
@@ -67,6 +72,7 @@ impl Endpoints {
         let leader = Leader::join(&format!("{KEY_PLUGIN}.{configuration:016x}"))?;
         let [worker, seed] = entropy::draws()?;
         clock::set_tick_period(TICK_PERIOD)?;
+        let may_lead = !observes;
         let observes = observes || matches!(config.source(), Source::Learned);
         // The picture does not wait for metrics.
         let metrics = Metrics::define()
@@ -79,6 +85,7 @@ impl Endpoints {
             configuration,
             endpoint_header: endpoint_header.to_owned(),
             leader,
+            may_lead,
             leading: None,
             follower: Follower::new(configuration, config.stale_after()),
             seen: Seen::new(),
@@ -105,6 +112,12 @@ impl Endpoints {
         }
     }
 
+    /// Says whether a cluster is one of those to know.
+    #[must_use]
+    pub fn knows(&self, cluster: &[u8]) -> bool {
+        self.config.knows(cluster)
+    }
+
     /// Says whether this VM reports attempts, so that whoever sees one asks for its outcome.
     #[must_use]
     pub const fn observes(&self) -> bool {
@@ -114,7 +127,11 @@ impl Endpoints {
     /// Does at a tick what is due. What the host refuses is left out, and nothing else with it: the
     /// next tick tries again.
     pub fn on_tick(&mut self) {
-        let term = self.leader.on_tick();
+        let term = if self.may_lead {
+            self.leader.on_tick()
+        } else {
+            Ok(None)
+        };
         let versions = shared::read(&versions_key(KEY_PLUGIN, self.configuration));
         let Ok(now) = clock::wall_time() else {
             return;

@@ -4,6 +4,7 @@
 //! decision is asked for, what it says is written back. Any call that the host refuses leaves the
 //! traffic as it is and is counted.
 
+mod attempt;
 pub mod config;
 pub mod metrics;
 mod root;

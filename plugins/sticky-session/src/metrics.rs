@@ -12,11 +12,16 @@ pub const RESPONSES: &str = "tidegate_sticky_session_responses_total.reason.";
 /// Counts configurations that were refused.
 pub const CONFIG_REJECTED: &str = "tidegate_sticky_session_config_rejected_total";
 
+/// Counts callbacks that came while another one of the same VM was running, and which were let
+/// through unseen: the filter in front and the one behind the router share a VM, and should not.
+pub const REENTERED: &str = "tidegate_sticky_session_reentered_total";
+
 /// Holds the counters of one configuration. Scope: the proxy sums over all VMs.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: Vec<Counter>,
     responses: Vec<Counter>,
+    reentered: Counter,
 }
 
 impl Metrics {
@@ -34,12 +39,19 @@ impl Metrics {
         Ok(Self {
             requests: requests.collect::<Result<_, _>>()?,
             responses: responses.collect::<Result<_, _>>()?,
+            reentered: Counter::define(REENTERED)?,
         })
     }
 
     /// Counts a decision about a request.
     pub(crate) fn count_request(&self, reason: RequestReason) {
         count(self.requests.get(reason.index()));
+    }
+
+    /// Counts callbacks that were not looked at; none is nothing.
+    pub(crate) fn count_reentered(&self, callbacks: u32) {
+        // There is nowhere to report to that a counter could not be counted.
+        let _ = self.reentered.increment(callbacks);
     }
 
     /// Counts a decision about a response.

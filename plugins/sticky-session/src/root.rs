@@ -1,7 +1,9 @@
 //! The filter's state in one VM.
 
+use std::cell::Cell;
+
 use tidegate_policy::{
-    affinity::{Cluster, Config, KeySource, Matcher, Tables},
+    affinity::{Cluster, Config, KeySource, Matcher, Role, Tables},
     config::Problem,
     endpoints::{Picture, Unknown},
     successor::SLICE_STEPS,
@@ -18,6 +20,12 @@ use crate::{
     metrics::{self, Metrics},
     stream::StickyStream,
 };
+
+std::thread_local! {
+    /// Counts callbacks that came while another one was running. No plugin can be reached then, so
+    /// the next tick tells them.
+    static REENTERED: Cell<u32> = const { Cell::new(0) };
+}
 
 /// Is the plugin, configured.
 #[derive(Debug)]
@@ -57,14 +65,18 @@ impl Plugin for StickySession {
         let matcher = Matcher::new(config.clusters());
         // Nor for the picture: without one the proxy alone knows who is there.
         let endpoints = config.endpoints().and_then(|endpoints| {
-            Endpoints::join(endpoints, config.endpoint_header(), false)
-                .inspect_err(|error| {
-                    log::write(
-                        Level::Error,
-                        &format!("sticky-session knows no endpoints: {error}"),
-                    );
-                })
-                .ok()
+            Endpoints::join(
+                endpoints,
+                config.endpoint_header(),
+                config.role() == Role::Upstream,
+            )
+            .inspect_err(|error| {
+                log::write(
+                    Level::Error,
+                    &format!("sticky-session knows no endpoints: {error}"),
+                );
+            })
+            .ok()
         });
         let mut tables = Tables::new();
         for (cluster, size) in config.clusters().iter().filter_map(Cluster::table) {
@@ -88,6 +100,9 @@ impl Plugin for StickySession {
     }
 
     fn tick(&mut self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.count_reentered(REENTERED.take());
+        }
         let Some(endpoints) = &mut self.endpoints else {
             return;
         };
@@ -97,6 +112,10 @@ impl Plugin for StickySession {
             self.tables
                 .on_tick(|cluster| endpoints.picture(cluster, now), SLICE_STEPS);
         }
+    }
+
+    fn reentered() {
+        REENTERED.set(REENTERED.get().saturating_add(1));
     }
 
     fn call_response(&mut self, response: CallResponse) {

@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 
 use tidegate_policy::{
     affinity::{
-        Binding, Key, Kind, Match, RequestDecision, RequestReason, ResponseReason, ServedBy, Write,
-        client_hash, key_hash, known_instance, on_key, present, query_hash,
+        Binding, Key, Kind, Match, RequestDecision, RequestReason, ResponseReason, Role, ServedBy,
+        Write, client_hash, key_hash, known_instance, on_key, present, query_hash,
     },
     endpoints::Picture,
     hygiene,
@@ -19,7 +19,10 @@ use tidegate_proxy::{
     property,
 };
 
-use crate::root::StickySession;
+use crate::{
+    attempt::{self, Attempting},
+    root::StickySession,
+};
 
 /// Is the response header that says what was decided.
 const REASON_HEADER: &str = "x-tidegate-reason";
@@ -33,8 +36,19 @@ pub struct StickyStream {
     pinning: Option<Pinning>,
     /// Is what was decided about the request.
     request: Option<RequestReason>,
+    /// Is the attempt whose outcome is awaited.
+    attempting: Option<Attempting>,
     /// Says that somebody reads debug lines; asked once per stream, because it is a host call.
     is_debugged: bool,
+}
+
+/// Says what became of a request's headers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pinned {
+    /// The request was for the status, and has its answer.
+    Answered,
+    /// It goes on.
+    Decided(RequestReason),
 }
 
 /// Is a request to a cluster whose sessions are kept.
@@ -47,7 +61,19 @@ struct Pinning {
 
 impl Stream<StickySession> for StickyStream {
     fn request_headers(&mut self, plugin: &mut StickySession, _event: HeadersEvent) -> Action {
-        let reason = self.pin(plugin).unwrap_or(RequestReason::HostError);
+        if plugin.config.role() == Role::Upstream {
+            // What the host refuses is not observed.
+            self.attempting = Attempting::behind(plugin).unwrap_or(None);
+            return Action::Continue;
+        }
+        let pinned = self.pin(plugin);
+        if pinned == Ok(Pinned::Answered) {
+            return Action::Pause;
+        }
+        let reason = match pinned {
+            Ok(Pinned::Decided(reason)) => reason,
+            Ok(Pinned::Answered) | Err(_) => RequestReason::HostError,
+        };
         self.request = Some(reason);
         if let Some(metrics) = &plugin.metrics {
             metrics.count_request(reason);
@@ -58,6 +84,13 @@ impl Stream<StickySession> for StickyStream {
     }
 
     fn response_headers(&mut self, plugin: &mut StickySession, _event: HeadersEvent) -> Action {
+        if let Some(attempting) = self.attempting.take() {
+            // What the host refuses is not observed.
+            let _ = attempting.answered(plugin);
+        }
+        if plugin.config.role() == Role::Upstream {
+            return Action::Continue;
+        }
         let reason = self.pinning.take().map(|pinning| {
             let reason = pinning.answer(plugin).unwrap_or(ResponseReason::HostError);
             if let Some(metrics) = &plugin.metrics {
@@ -72,23 +105,38 @@ impl Stream<StickySession> for StickyStream {
         }
         Action::Continue
     }
+
+    fn end(&mut self, plugin: &mut StickySession) {
+        if let Some(attempting) = self.attempting.take() {
+            // What the host refuses is not observed.
+            let _ = attempting.gone(plugin);
+        }
+    }
 }
 
 impl StickyStream {
     /// Cleans the request's headers, decides, and names the endpoint.
-    fn pin(&mut self, plugin: &mut StickySession) -> Result<RequestReason, HostError> {
+    fn pin(&mut self, plugin: &mut StickySession) -> Result<Pinned, HostError> {
         let headers = Map::RequestHeaders.read()?;
+        if let Some(endpoints) = &plugin.endpoints
+            && endpoints.answer_status(&headers)?
+        {
+            return Ok(Pinned::Answered);
+        }
         // Before any header changes: a change makes the proxy forget its route.
         let cluster = property::CLUSTER_NAME.read();
         remove_reserved(&headers, plugin.config.endpoint_header())?;
         let Some(cluster) = cluster?.filter(|cluster| !cluster.is_empty()) else {
-            return Ok(RequestReason::NoCluster);
+            return Ok(Pinned::Decided(RequestReason::NoCluster));
         };
         if let Some(endpoints) = &mut plugin.endpoints {
             endpoints.on_stream(&cluster);
         }
+        attempt::plan(plugin, &cluster);
+        // Who serves is worth knowing also where no session is kept.
+        self.attempting = Attempting::in_front(plugin, &cluster).unwrap_or(None);
         let Some(rule) = plugin.matcher.find(&cluster) else {
-            return Ok(RequestReason::UnlistedCluster);
+            return Ok(Pinned::Decided(RequestReason::UnlistedCluster));
         };
         let key = rule.policy.key();
         let decision = match key {
@@ -112,7 +160,7 @@ impl StickyStream {
                 decision,
             });
         }
-        Ok(reason)
+        Ok(Pinned::Decided(reason))
     }
 
     /// Writes the header that says what was decided.
@@ -284,7 +332,7 @@ fn remove_reserved(headers: &Pairs, endpoint_header: &str) -> Result<(), HostErr
 }
 
 /// Reads the response's status; zero, which is no failure, where it has none.
-fn status() -> Result<u16, HostError> {
+pub(crate) fn status() -> Result<u16, HostError> {
     let text = Map::ResponseHeaders.value(":status")?.unwrap_or_default();
     Ok(str::from_utf8(&text)
         .ok()
@@ -294,7 +342,7 @@ fn status() -> Result<u16, HostError> {
 
 /// Says whether the response is an endpoint's: the proxy's own answer after an attempt that failed has
 /// an address as well. A host that does not tell is believed.
-fn is_via_upstream() -> Result<bool, HostError> {
+pub(crate) fn is_via_upstream() -> Result<bool, HostError> {
     let details = property::RESPONSE_CODE_DETAILS.read()?;
     Ok(details.is_none_or(|details| details.is_empty() || details == VIA_UPSTREAM))
 }

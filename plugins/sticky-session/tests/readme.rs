@@ -3,8 +3,13 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
-use tidegate_policy::affinity::{Config, RequestReason, ResponseReason};
-use tidegate_sticky_session::metrics::{CONFIG_REJECTED, REQUESTS, RESPONSES};
+use tidegate_policy::{
+    affinity::{Config, RequestReason, ResponseReason},
+    endpoints::{SourceError, Unknown},
+    snapshot::State,
+};
+use tidegate_proxy::endpoints::metrics as picture;
+use tidegate_sticky_session::metrics::{CONFIG_REJECTED, REENTERED, REQUESTS, RESPONSES};
 
 fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -13,8 +18,12 @@ fn file(name: &str) -> String {
 
 /// Lists the rows of the table whose first column has this title, without its head.
 fn table(title: &str) -> Vec<Vec<String>> {
-    let readme = file("README.md");
-    let rows = readme
+    table_of("README.md", title)
+}
+
+fn table_of(page: &str, title: &str) -> Vec<Vec<String>> {
+    let page = file(page);
+    let rows = page
         .lines()
         .skip_while(|line| !line.starts_with(&format!("| {title} |")))
         .skip(2)
@@ -142,8 +151,52 @@ fn metric_table_has_every_metric() {
         format!("{REQUESTS}REASON"),
         format!("{RESPONSES}REASON"),
         CONFIG_REJECTED.to_owned(),
+        REENTERED.to_owned(),
     ];
     assert_eq!(shown, BTreeSet::from(expected));
+}
+
+#[test]
+fn metric_table_of_the_picture_has_every_metric_with_its_labels() {
+    let rows = table_of("../proxy/ENDPOINTS.md", "metric");
+    let shown: BTreeSet<String> = rows
+        .iter()
+        .map(|row| row[0].trim_matches('`').to_owned())
+        .collect();
+    let expected = [
+        format!("{}OUTCOME", picture::PROBES),
+        format!("{}REASON", picture::SOURCE_ERRORS),
+        format!("{}REASON", picture::NOT_READ),
+        format!("{}REASON", picture::WITHOUT_PICTURE),
+        format!("{}STATE.cluster.CLUSTER", picture::MEMBERS),
+        format!("{}CLUSTER", picture::CONFIRMED),
+        picture::TERMS.to_owned(),
+        picture::PUBLISHED.to_owned(),
+        picture::REPORTS_LOST.to_owned(),
+        picture::ATTEMPTS_LEFT_OUT.to_owned(),
+        picture::EPOCH.to_owned(),
+        picture::LEADER_SERVES.to_owned(),
+    ];
+    assert_eq!(shown, BTreeSet::from(expected));
+    let labels = |name: &str| -> BTreeSet<String> {
+        let row = rows
+            .iter()
+            .find(|row| row[0].trim_matches('`').starts_with(name));
+        quoted(&row.unwrap()[2]).map(str::to_owned).collect()
+    };
+    let set = |names: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<String> {
+        names.map(str::to_owned).collect()
+    };
+    let errors = &mut SourceError::ALL.iter().map(|error| error.as_str());
+    assert_eq!(labels(picture::SOURCE_ERRORS), set(errors));
+    assert_eq!(labels(picture::PROBES), set(&mut picture::probe_outcomes()));
+    let reasons = &mut Unknown::ALL.iter().map(|reason| reason.as_str());
+    assert_eq!(labels(picture::WITHOUT_PICTURE), set(reasons));
+    assert_eq!(
+        labels(picture::NOT_READ),
+        set(&mut picture::NOT_READ_REASONS.into_iter())
+    );
+    assert_eq!(labels(picture::MEMBERS), set(&mut State::NAMES.into_iter()));
 }
 
 #[test]

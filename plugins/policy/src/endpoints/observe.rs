@@ -64,6 +64,21 @@ pub enum Attempt {
     Neutral,
 }
 
+impl Attempt {
+    /// Is what an endpoint's response says, whose headers came after `latency`. No status, or one
+    /// that is none, says nothing.
+    #[must_use]
+    pub fn of_response(status: u16, latency: Duration) -> Self {
+        match status {
+            502..=504 => Self::GatewayFailure,
+            429 | ..100 => Self::Neutral,
+            _ => Self::Success {
+                latency_us: u32::try_from(latency.as_micros()).unwrap_or(u32::MAX),
+            },
+        }
+    }
+}
+
 /// Counts what an observer could not take in. Saturates.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ObserverCounts {

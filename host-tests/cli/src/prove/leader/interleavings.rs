@@ -366,7 +366,7 @@ impl<R: Reads> World<R> {
             readers: (0..2)
                 .map(|_| Reader {
                     reads: reader(),
-                    ticks_left: 3,
+                    ticks_left: 6,
                     to_read: Vec::new(),
                     shown: [None; 2],
                 })
@@ -464,9 +464,9 @@ mod tests {
         let found = run(100_000, 1);
         assert_eq!((found.torn, found.foreign, found.backwards), (0, 0, 0));
         // The faults did what they are for.
-        assert!(found.shown > 500_000, "{found:?}");
+        assert!(found.shown > 100_000, "{found:?}");
         assert!(found.waited > 1_000, "{found:?}");
-        assert!(found.older > 1_000, "{found:?}");
+        assert!(found.older > 100, "{found:?}");
         assert!(found.refused > 1_000, "{found:?}");
     }
 
