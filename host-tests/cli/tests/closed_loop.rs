@@ -14,6 +14,7 @@ mod closed_loop {
     mod faults;
     mod leader;
     mod picture;
+    mod picture_faults;
     mod retries;
     mod sockets;
     mod traffic;

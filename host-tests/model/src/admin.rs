@@ -8,7 +8,7 @@ use serde_json::ser::PrettyFormatter;
 use serde_json::{Serializer, Value, json};
 
 use crate::balance::Hosts;
-use crate::scenario::{CircuitBreakers, Health};
+use crate::scenario::{BadAnswer, CircuitBreakers, Health};
 
 /// What is known of an endpoint besides what its balancer knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +63,38 @@ impl AdminAnswer {
             is_json: false,
             body: body.into(),
         }
+    }
+
+    /// Returns what comes in its place of an admin that answers badly; `None` for nothing ever.
+    #[must_use]
+    pub fn spoiled(self, with: BadAnswer) -> Option<Self> {
+        /// Spaces between brackets: legal JSON that takes long to read and says nothing.
+        const HUGE: usize = 10_000_000;
+        Some(match with {
+            BadAnswer::Garbage => Self::text(200, "<html>\u{fffd}{\"cluster_statuses\": }\0"),
+            BadAnswer::Huge => {
+                let spaces = " ".repeat(HUGE);
+                Self::text(200, format!("{{\"cluster_statuses\": [{spaces}]}}"))
+            }
+            BadAnswer::Never => return None,
+            BadAnswer::OtherCluster => Self {
+                status: 200,
+                is_json: true,
+                body: String::from(
+                    r#"{"cluster_statuses": [{"name": "another", "host_statuses": [{"address":
+                    {"socket_address": {"address": "192.0.2.1", "port_value": 80}}}]}]}"#,
+                ),
+            },
+            BadAnswer::Status(status) => Self::text(status, ""),
+            BadAnswer::Truncated => Self {
+                body: self
+                    .body
+                    .chars()
+                    .take(self.body.chars().count() / 2)
+                    .collect(),
+                ..self
+            },
+        })
     }
 
     /// Returns the headers, `:status` first.

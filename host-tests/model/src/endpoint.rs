@@ -282,6 +282,7 @@ impl Server {
             Failure::Status(status) => Serving::Answer(Answer {
                 status,
                 body_bytes: 0,
+                body: None,
                 ..answer
             }),
             Failure::Disconnect => Serving::Disconnect,

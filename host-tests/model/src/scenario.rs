@@ -11,7 +11,9 @@ mod route;
 mod traffic;
 
 pub use chain::{Fault, FaultStatus, Filter, HeaderRemoval, OnTrap, Plugin};
-pub use cluster::{Balancer, CircuitBreakers, Cluster, ClusterKind, Reference, RetryBudget};
+pub use cluster::{
+    AdminFault, BadAnswer, Balancer, CircuitBreakers, Cluster, ClusterKind, Reference, RetryBudget,
+};
 pub use endpoint::{Answer, Endpoint, Errors, Failure, Health, Latency, Phase, Sockets, State};
 pub use route::{BackOff, Hash, RetryOn, RetryPolicy, Route};
 pub use traffic::{

@@ -1,7 +1,5 @@
 //! The README says what the code does.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;

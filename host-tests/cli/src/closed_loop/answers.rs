@@ -126,15 +126,15 @@ impl Engine {
         sink: &mut dyn Sink,
     ) -> Result<(), RunError> {
         let mut headers = answer_headers(answer);
-        let length = answer.body_bytes.max(u64::from(is_cut));
+        let length = answer.length().max(u64::from(is_cut));
         headers.add("content-length", length.to_string());
-        let ends = answer.body_bytes == 0 && answer.body_takes.ns() == 0 && !is_cut;
+        let ends = answer.length() == 0 && answer.body_takes.ns() == 0 && !is_cut;
         if let Some(current) = self
             .streams
             .get_mut(&key)
             .and_then(|stream| stream.current.as_mut())
         {
-            current.body_left = answer.body_bytes;
+            current.body_left = answer.length();
         }
         if !ends {
             let at_ns = self.now_ns.saturating_add(answer.body_takes.ns());

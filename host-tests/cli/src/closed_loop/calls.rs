@@ -4,7 +4,7 @@ use tidegate_host::{CallAnswer, CallId, HeaderMap, InputError, PendingCall, Thre
 use tidegate_model::balance::Pick;
 use tidegate_model::endpoint::Serving;
 use tidegate_model::report::Sink;
-use tidegate_model::scenario::{Answer, ClusterKind};
+use tidegate_model::scenario::{AdminFault, Answer, ClusterKind};
 
 use super::RunError;
 use super::endpoints::{End, FAILED, Owner, WholeRequest};
@@ -16,6 +16,7 @@ use super::queue::Event;
 pub(super) struct AdminCall {
     method: String,
     target: String,
+    faults: Vec<AdminFault>,
 }
 
 /// The largest body that an endpoint's answer to a call has.
@@ -44,6 +45,7 @@ impl Engine {
             let asked = AdminCall {
                 method: text(":method"),
                 target: text(":path"),
+                faults: cluster.admin_faults.clone(),
             };
             self.admin_calls.insert(call.id, asked);
             self.queue
@@ -155,6 +157,18 @@ impl Engine {
         let answered = self
             .admin
             .answer(&asked.method, &asked.target, &clusters, &mut { metrics });
+        let bad = asked
+            .faults
+            .iter()
+            .find(|fault| fault.holds(self.now_ns, &asked.target));
+        let answered = match bad {
+            None => answered,
+            Some(fault) => match answered.spoiled(fault.with) {
+                Some(answered) => answered,
+                // The host times it out.
+                None => return Ok(()),
+            },
+        };
         let headers = answered.headers();
         let answer = CallAnswer::Response {
             headers: headers
@@ -188,11 +202,14 @@ fn call_answer(answer: &Answer) -> CallAnswer {
     for (name, value) in &answer.headers {
         headers.add(name, value);
     }
-    headers.add("content-length", answer.body_bytes.to_string());
-    let length = usize::try_from(answer.body_bytes.min(BODY_MAX)).unwrap_or(0);
+    headers.add("content-length", answer.length().to_string());
+    let body = match &answer.body {
+        Some(body) => body.clone().into_bytes(),
+        None => vec![0; usize::try_from(answer.body_bytes.min(BODY_MAX)).unwrap_or(0)],
+    };
     CallAnswer::Response {
         headers,
-        body: vec![0; length],
+        body,
         trailers: HeaderMap::new(),
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct Cluster {
     /// The cookie that names an endpoint.
     pub(super) session_cookie: Option<String>,
     pub(super) breakers: Breakers,
+    pub(super) admin_faults: Vec<scenario::AdminFault>,
     pub(super) servers: Vec<Server>,
     pub(super) stats: Vec<HostStats>,
     hosts: Hosts,
@@ -87,6 +88,7 @@ impl Cluster {
             override_header,
             session_cookie,
             breakers: Breakers::new(of.circuit_breakers),
+            admin_faults: of.admin_faults.clone(),
             stats: vec![HostStats::default(); servers.len()],
             threads: threads.collect(),
             servers,

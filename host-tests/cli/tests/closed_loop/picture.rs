@@ -1,14 +1,12 @@
 //! The picture of the endpoints: what the real module learns of the model's endpoints and publishes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tidegate_cli::closed_loop::run_watched;
 use tidegate_host::Proxy;
 use tidegate_policy::endpoints::KEY_PLUGIN;
-use tidegate_policy::snapshot::{
-    Checked, SnapshotView, State, VersionsView, cluster_digest, snapshot_key,
-};
+use tidegate_policy::snapshot::{SnapshotView, State, VersionsView, cluster_digest, snapshot_key};
+use tidegate_policy::units::WallTime;
 
 use super::support::{Ran, load};
 
@@ -17,22 +15,22 @@ const KEYS: &str = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// What is known of a cluster at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
+pub(super) struct Known {
     at_ms: u64,
     /// Each endpoint's last number and the first letter of its state: `1A 2E`.
     endpoints: String,
-    epoch: u64,
-    age_ms: u64,
 }
 
 /// Watches the picture while a scenario runs.
 #[derive(Debug, Default)]
-struct Watched {
-    ran: Ran,
+pub(super) struct Watched {
+    pub(super) ran: Ran,
     /// What was known of each cluster when that changed.
-    history: BTreeMap<String, Vec<Known>>,
-    /// Snapshots that were written because something changed.
-    published: u64,
+    pub(super) history: BTreeMap<String, Vec<Known>>,
+    /// How many endpoints had announced an instance when it was looked at last.
+    instances: usize,
+    /// How old what was known was at most, in milliseconds, by the second in which it was looked at.
+    pub(super) ages_ms: BTreeMap<u64, u64>,
 }
 
 impl Watched {
@@ -62,17 +60,18 @@ impl Watched {
             if (header.epoch, header.generation) != (version.epoch, version.generation) {
                 continue;
             }
+            let now_ms = now_ns / 1_000_000;
+            let now = WallTime::from_ns(proxy.now_ns());
+            let age = version.age(now).as_millis();
+            let oldest = self.ages_ms.entry(now_ms / 1_000).or_default();
+            *oldest = u64::try_from(age).unwrap().max(*oldest);
+            self.instances = view
+                .iter()
+                .filter(|entry| entry.endpoint.instance.is_some())
+                .count();
             let known = Known {
-                at_ms: now_ns / 1_000_000,
+                at_ms: now_ms,
                 endpoints: shown(&view),
-                epoch: version.epoch,
-                age_ms: u64::try_from(
-                    header
-                        .published_at
-                        .saturating_since(version.confirmed_at)
-                        .as_millis(),
-                )
-                .unwrap(),
             };
             let history = self.history.entry((*cluster).to_owned()).or_default();
             if history
@@ -85,14 +84,14 @@ impl Watched {
     }
 
     /// What was known of a cluster, one after the other.
-    fn sequence(&self, cluster: &str) -> Vec<&str> {
+    pub(super) fn sequence(&self, cluster: &str) -> Vec<&str> {
         let history = self.history.get(cluster).map(Vec::as_slice);
         let history = history.unwrap_or_default().iter();
         history.map(|known| known.endpoints.as_str()).collect()
     }
 
     /// When it was known for the first time, in milliseconds.
-    fn when(&self, cluster: &str, endpoints: &str) -> u64 {
+    pub(super) fn when(&self, cluster: &str, endpoints: &str) -> u64 {
         let history = &self.history[cluster];
         history
             .iter()
@@ -120,11 +119,11 @@ fn shown(view: &SnapshotView<'_>) -> String {
 }
 
 /// Runs a scenario with two workers and the module, whose block `endpoints` is this.
-fn watch(block: &str, rest: &str) -> Watched {
+pub(super) fn watch(block: &str, rest: &str) -> Watched {
     watch_with(block, rest, 1, &["app"])
 }
 
-fn watch_with(block: &str, rest: &str, seed: u64, clusters: &[&str]) -> Watched {
+pub(super) fn watch_with(block: &str, rest: &str, seed: u64, clusters: &[&str]) -> Watched {
     let yaml = format!(
         "workers: 2
 filters:
@@ -148,7 +147,7 @@ filters:
 }
 
 /// A cluster of three endpoints with something that happens, and the admin's.
-fn three(second: &str) -> String {
+pub(super) fn three(second: &str) -> String {
     format!(
         "duration: 60s
 traffic:
@@ -161,6 +160,35 @@ clusters:
       - {{ address: '10.0.0.2:80', timeline: [{second}] }}
       - {{ address: '10.0.0.3:80' }}
   - {{ name: envoy_admin, kind: admin }}"
+    )
+}
+
+/// The same cluster with a feed, whose answers are phases of its only endpoint.
+fn with_feed(answers: &str) -> String {
+    let clusters = three("");
+    let clusters = clusters.replace("  - { name: envoy_admin, kind: admin }", "");
+    format!(
+        "{clusters}  - name: endpoint_feed
+    endpoints: [ {{ address: '10.0.9.1:80', timeline: [{answers}] }} ]"
+    )
+}
+
+/// A feed's answer from one time to another that lists these endpoints of the cluster.
+fn feed(from: &str, until: &str, numbers: &[u8]) -> String {
+    let endpoints: Vec<String> = numbers
+        .iter()
+        .map(|number| format!(r#"{{"address": "10.0.0.{number}:80"}}"#))
+        .collect();
+    let list = endpoints.join(", ");
+    let body =
+        format!(r#"{{"version": 1, "clusters": [{{"name": "app", "endpoints": [{list}]}}]}}"#);
+    phase(from, until, &format!("body: '{body}'"))
+}
+
+/// A phase in which a feed answers like this.
+fn phase(from: &str, until: &str, answer: &str) -> String {
+    format!(
+        "{{ from: {from}, until: {until}, state: {{ probe: {{ path: /endpoints, answer: {{ {answer} }} }} }} }}"
     )
 }
 
@@ -197,5 +225,88 @@ fn probes_eject_an_endpoint_and_bring_it_back() {
         watched.history
     );
     assert!((22_000..=25_000).contains(&watched.when("app", "1A 2E 3A")));
-    let _ = (Duration::ZERO, Checked::try_new(Vec::new()).is_err());
+}
+
+#[test]
+fn picture_follows_a_feed_and_keeps_what_a_broken_one_said_last() {
+    let answers = [
+        feed("0s", "20s", &[1, 2]),
+        phase(
+            "20s",
+            "40s",
+            "body: '{\"version\": 1, \"clusters\": [{\"name\": '",
+        ),
+        feed("40s", "60s", &[1, 3]),
+    ];
+    let watched = watch(
+        "{ clusters: [ { name: app } ], source: { feed: { interval: 1s } } }",
+        &with_feed(&answers.join(", ")),
+    );
+    assert_eq!(watched.sequence("app"), ["1A 2A", "1A 2V 3A"]);
+    // After errors it is asked less often, down to every 30 s.
+    assert!((40_000..=59_000).contains(&watched.when("app", "1A 2V 3A")));
+    assert!(watched.ages_ms[&15] < 2_500, "{:?}", watched.ages_ms);
+    assert!(watched.ages_ms[&39] > 17_000, "{:?}", watched.ages_ms);
+}
+
+#[test]
+fn static_endpoints_are_known_without_a_source() {
+    let watched = watch(
+        "{ source: { static: [ { cluster: app, endpoints: [ { address: '10.0.0.1:80' } ] } ] } }",
+        &three(""),
+    );
+    assert_eq!(watched.sequence("app"), ["1A"]);
+    assert!(watched.when("app", "1A") <= 1_000);
+    assert!(watched.ages_ms[&50] <= 1_500, "{:?}", watched.ages_ms);
+    assert_eq!(watched.ran.figure("call_outs").to_string(), "0");
+}
+
+#[test]
+fn drain_answer_and_instance_of_a_probe_are_in_the_picture() {
+    let drains = "{ from: 20s, until: 28s, state: { probe: { path: /health, answer: \
+                  { status: 503, headers: { x-tidegate-drain: '8' } } } } }";
+    let announces = "{ from: 40s, state: { announces: { x-tidegate-instance: a } } }";
+    let watched = watch(
+        "{ clusters: [ { name: app } ], probe: { interval: 1s, timeout: 500ms } }",
+        &three(&format!("{drains}, {announces}")),
+    );
+    let sequence = watched.sequence("app");
+    assert!(
+        sequence.ends_with(&["1A 2A 3A", "1A 2D 3A", "1A 2A 3A"]),
+        "{:?}",
+        watched.history
+    );
+    assert!((20_000..=23_000).contains(&watched.when("app", "1A 2D 3A")));
+    assert_eq!(watched.instances, 1);
+}
+
+#[test]
+fn control_planes_health_is_in_the_picture() {
+    let watched = watch(
+        "{ clusters: [ { name: app } ] }",
+        &three(
+            "{ from: 20s, until: 30s, state: { membership: draining } }, \
+             { from: 40s, until: 50s, state: { membership: unhealthy } }",
+        ),
+    );
+    assert_eq!(
+        watched.sequence("app"),
+        ["1A 2A 3A", "1A 2D 3A", "1A 2A 3A", "1A 2E 3A", "1A 2A 3A"],
+        "{:?}",
+        watched.history
+    );
+}
+
+#[test]
+fn cluster_that_only_requests_name_is_known_after_the_first_one() {
+    let watched = watch("{}", &three(""));
+    // The only request comes after half a minute.
+    assert!((30_000..=33_500).contains(&watched.when("app", "1A 2A 3A")));
+}
+
+#[test]
+fn plugin_without_the_block_makes_no_call_and_shares_nothing() {
+    let watched = watch("null", &three(""));
+    assert_eq!(watched.sequence("app"), [""; 0]);
+    assert_eq!(watched.ran.figure("call_outs").to_string(), "0");
 }

@@ -33,6 +33,56 @@ pub struct Cluster {
     /// The filters that each attempt passes.
     #[serde(default)]
     pub upstream_filters: Vec<Filter>,
+    /// When the admin answers badly; only for the admin's.
+    #[serde(default)]
+    pub admin_faults: Vec<AdminFault>,
+}
+
+/// A time in which the admin answers badly.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminFault {
+    /// When it begins.
+    #[serde(default)]
+    pub from: Span,
+    /// When it ends.
+    pub until: Option<Span>,
+    /// What paths begin with whose answers are bad.
+    #[serde(default = "slash")]
+    pub path: String,
+    /// What is answered.
+    pub with: BadAnswer,
+}
+
+impl AdminFault {
+    /// Whether a request at this time, since the scenario began, gets a bad answer.
+    #[must_use]
+    pub fn holds(&self, now_ns: u64, target: &str) -> bool {
+        let is_over = self.until.is_some_and(|until| now_ns >= until.ns());
+        now_ns >= self.from.ns() && !is_over && target.starts_with(&self.path)
+    }
+}
+
+fn slash() -> String {
+    String::from("/")
+}
+
+/// What an admin answers that answers badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadAnswer {
+    /// 200 with something that was never asked for.
+    Garbage,
+    /// 200 with ten million bytes.
+    Huge,
+    /// Nothing, ever.
+    Never,
+    /// 200 with a cluster that was not asked for.
+    OtherCluster,
+    /// A status without a body.
+    Status(u16),
+    /// 200 with the first half of the answer.
+    Truncated,
 }
 
 const fn five_seconds() -> Span {

@@ -118,9 +118,11 @@ pub struct Answer {
     /// Further headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Bytes of the body.
+    /// Bytes of the body, if what they are doesn't matter.
     #[serde(default)]
     pub body_bytes: u64,
+    /// The body as a text, which a plugin's call gets as it is.
+    pub body: Option<String>,
     /// Time from its headers to its end.
     #[serde(default)]
     pub body_takes: Span,
@@ -132,8 +134,19 @@ impl Default for Answer {
             status: okay(),
             headers: BTreeMap::new(),
             body_bytes: 0,
+            body: None,
             body_takes: Span::ZERO,
         }
+    }
+}
+
+impl Answer {
+    /// Returns how many bytes its body has.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.body
+            .as_ref()
+            .map_or(self.body_bytes, |body| body.len() as u64)
     }
 }
 

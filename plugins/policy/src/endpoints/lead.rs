@@ -73,6 +73,9 @@ pub struct Publication {
     pub key: String,
     /// Is the value.
     pub bytes: Vec<u8>,
+    /// Says that nothing changed since it was written: write it only where something else stands
+    /// there now.
+    pub is_repair: bool,
 }
 
 /// Counts what a leader did and saw, since it leads. All saturate.
@@ -125,6 +128,8 @@ pub struct Lead {
     next_key: u64,
     slots: SlotTable,
     forget: Timer,
+    /// Is how often the clock had stepped back when those who drained were looked for.
+    regressions: u64,
     vouch: Option<Timer>,
     /// Is of how many endpoints snapshots may still be written in this tick.
     room: usize,
@@ -157,6 +162,7 @@ impl Lead {
             next_key: 0,
             slots: SlotTable::new(),
             forget: Timer::default(),
+            regressions: 0,
             vouch: None,
             room: 0,
             has_healed: false,
@@ -255,7 +261,12 @@ impl Lead {
         self.forget.observe(now);
         if self.forget.is_over(now) {
             self.forget = Timer::new(now, FORGET_EVERY);
-            if self.membership.on_tick(now) > 0 {
+            let forgotten = self.membership.on_tick(now);
+            // After a step back of the clock, what lay in the future is now.
+            let regressions = self.membership.totals().clock_regressions;
+            let has_stepped = regressions != self.regressions;
+            self.regressions = regressions;
+            if forgotten > 0 || has_stepped {
                 self.boards
                     .iter_mut()
                     .for_each(|board| board.is_outdated = true);
@@ -534,6 +545,7 @@ impl Lead {
         Publication {
             key: versions_key(KEY_PLUGIN, self.configuration),
             bytes,
+            is_repair: false,
         }
     }
 

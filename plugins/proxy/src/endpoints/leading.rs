@@ -186,7 +186,16 @@ impl Leading {
     fn publish(&mut self, mut cas: Option<Cas>, now: WallTime) {
         let versions = versions_key(KEY_PLUGIN, self.configuration);
         while let Some(publication) = self.lead.poll_publication(now) {
-            let Publication { key, bytes } = &publication;
+            let Publication {
+                key,
+                bytes,
+                is_repair,
+            } = &publication;
+            let stands =
+                |read: Option<(Vec<u8>, Cas)>| read.is_some_and(|(value, _)| value == *bytes);
+            if *is_repair && shared::read(key).is_ok_and(stands) {
+                continue;
+            }
             let is_written = if *key == versions {
                 let written = match cas.take() {
                     Some(cas) => shared::write_if(key, bytes, cas),

@@ -121,9 +121,14 @@ fn accept(response: &mut Response<Body>, key: Option<&HeaderValue>) {
 /// An answer as it should be: the headers at once, the body at its end.
 fn whole(answer: &Answer, work: Work) -> Response<Body> {
     let mut response = headed(answer);
-    let size = usize::try_from(answer.body_bytes).unwrap_or(usize::MAX);
     let takes = Duration::from_nanos(answer.body_takes.ns());
-    let body = Bytes::from(vec![b'x'; size]);
+    let body = match &answer.body {
+        Some(body) => Bytes::from(body.clone()),
+        None => {
+            let size = usize::try_from(answer.body_bytes).unwrap_or(usize::MAX);
+            Bytes::from(vec![b'x'; size])
+        }
+    };
     if takes.is_zero() {
         *response.body_mut() = Full::new(body)
             .map_err(|never| match never {})
@@ -132,7 +137,7 @@ fn whole(answer: &Answer, work: Work) -> Response<Body> {
     }
     response
         .headers_mut()
-        .insert(CONTENT_LENGTH, answer.body_bytes.into());
+        .insert(CONTENT_LENGTH, answer.length().into());
     *response.body_mut() = later(takes, Ok(body), work);
     response
 }
@@ -140,7 +145,7 @@ fn whole(answer: &Answer, work: Work) -> Response<Body> {
 /// An answer that says how long it is and breaks off.
 fn broken(answer: &Answer, work: Work) -> Response<Body> {
     let mut response = headed(answer);
-    let size = answer.body_bytes.max(1);
+    let size = answer.length().max(1);
     response.headers_mut().insert(CONTENT_LENGTH, size.into());
     let takes = Duration::from_nanos(answer.body_takes.ns()).max(PART);
     let end = Err(io::Error::other("the endpoint disconnects"));

@@ -162,6 +162,9 @@ async fn a_neighbour_that_writes_nonsense_under_our_keys_moves_nobody() -> Resul
     .await?;
     assert_eq!(cookie(&session)?, before);
     order(&mut session, "rest").await?;
+    // What was scribbled over is learned anew, and followed again.
+    rig.picture_is(&[0, 1, 2].map(|index| (index, "available")))
+        .await?;
     rig.publish(&[(0, Healthy), (2, Healthy)])?;
     rig.picture_is(&[(0, "available"), (1, "vanished"), (2, "available")])
         .await?;

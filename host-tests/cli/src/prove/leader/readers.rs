@@ -8,17 +8,17 @@ const ORDERS: u64 = 1_000_000;
 
 pub(super) const CLAIMS: &[Claim] = &[
     none(
-        "L.torn",
+        "read.torn",
         "pictures that no leader wrote under their version, in 10⁶ orders of host calls",
         "pictures",
     ),
     none(
-        "L.foreign",
+        "read.foreign",
         "pictures of another configuration or cluster, in the same orders",
         "pictures",
     ),
     none(
-        "L.backwards",
+        "read.backwards",
         "pictures older than a fresh one that the same reader showed before, in the same orders",
         "pictures",
     ),

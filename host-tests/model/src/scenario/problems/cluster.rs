@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Problems, endpoint};
-use crate::scenario::{Balancer, CircuitBreakers, Cluster, ClusterKind, RetryBudget, Scenario};
+use crate::scenario::{
+    BadAnswer, Balancer, CircuitBreakers, Cluster, ClusterKind, RetryBudget, Scenario,
+};
 use crate::units::Span;
 
 /// More of them than Envoy's admin answers about in a second.
@@ -55,6 +57,18 @@ fn cluster(path: &str, of: &Cluster, scenario: &Scenario, problems: &mut Problem
         format!("{path}.endpoints"),
         "aren't for the admin's cluster, which leads to the proxy itself; leave them out",
     );
+    problems.when(
+        of.kind != ClusterKind::Admin && !of.admin_faults.is_empty(),
+        format!("{path}.admin_faults"),
+        "are only for the admin's cluster, of the kind `admin`; leave them out",
+    );
+    for (index, fault) in of.admin_faults.iter().enumerate() {
+        let path = format!("{path}.admin_faults[{index}]");
+        problems.span(&path, fault.from, fault.until, scenario.duration);
+        if let BadAnswer::Status(status) = fault.with {
+            problems.status(format!("{path}.with.status"), status);
+        }
+    }
     problems.when(
         of.connect_timeout == Span::ZERO,
         format!("{path}.connect_timeout"),

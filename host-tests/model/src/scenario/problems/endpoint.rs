@@ -109,6 +109,11 @@ fn answer(path: &str, of: &Answer, problems: &mut Problems) {
         format!("{path}.body_bytes"),
         "must be at most 67108864, which is 64 MiB",
     );
+    problems.when(
+        of.body.is_some() && of.body_bytes > 0,
+        format!("{path}.body"),
+        "is there with `body_bytes`; write one of them",
+    );
 }
 
 fn state(path: &str, phase: &Phase, scenario: &Scenario, problems: &mut Problems) {

@@ -409,6 +409,35 @@ fn what_is_wrong_is_found_where_it_is() {
             "are empty",
         ),
         (
+            at(
+                "/clusters/0/endpoints/0/answer",
+                json!({ "body_bytes": 1, "body": "a" }),
+            ),
+            "clusters[0].endpoints[0].answer.body",
+            "write one of them",
+        ),
+        (
+            at("/clusters/0/admin_faults", json!([{ "with": "garbage" }])),
+            "clusters[0].admin_faults",
+            "only for the admin's cluster",
+        ),
+        (
+            at(
+                "/clusters/1/admin_faults",
+                json!([{ "with": { "status": 99 } }]),
+            ),
+            "clusters[1].admin_faults[0].with.status",
+            "99",
+        ),
+        (
+            at(
+                "/clusters/1/admin_faults",
+                json!([{ "from": "2s", "until": "2s", "with": "never" }]),
+            ),
+            "clusters[1].admin_faults[0].until",
+            "later than",
+        ),
+        (
             phases(json!([{ "from": "2s", "until": "2s", "state": "hangs" }])),
             "clusters[0].endpoints[1].timeline[0].until",
             "later than",

@@ -25,8 +25,8 @@ pub(super) struct Target {
     pub(super) address: EndpointAddress,
 }
 
-/// Is how old a snapshot's bytes get until they are written again as they are: a neighbour may have
-/// damaged them, and a VM that starts finds nothing else. Readers do not read them again for it.
+/// Is how old a snapshot's bytes get until they are looked at: a neighbour may have damaged them, or
+/// a stalled leader have written late, and a VM that starts finds nothing else.
 const HEAL_AFTER: Duration = Duration::from_secs(30);
 
 /// Is one cluster.
@@ -195,14 +195,15 @@ impl Board {
         let header = &mut self.snapshot.header;
         header.generation = header.generation.saturating_add(1);
         header.published_at = now;
-        Some(self.write(now))
+        Some(self.write(now, false))
     }
 
-    /// Is the snapshot to write again as it is, where it is old enough for that.
+    /// Is the snapshot to write again where something else stands under its key, once it is old
+    /// enough for that.
     pub(super) fn healing(&mut self, now: WallTime) -> Option<Publication> {
         let written = self.written_at.filter(|_| !self.is_changed)?;
         let is_due = now < written || now.saturating_since(written) >= HEAL_AFTER;
-        is_due.then(|| self.write(now))
+        is_due.then(|| self.write(now, true))
     }
 
     /// Is the key of the snapshot.
@@ -218,13 +219,14 @@ impl Board {
         self.written_at = None;
     }
 
-    fn write(&mut self, now: WallTime) -> Publication {
+    fn write(&mut self, now: WallTime, is_repair: bool) -> Publication {
         self.written_at = Some(now);
         let mut bytes = Vec::new();
         self.snapshot.encode(&mut bytes);
         Publication {
             key: self.key(),
             bytes,
+            is_repair,
         }
     }
 }

@@ -169,3 +169,6 @@ fn before(moment: WallTime, time: Duration) -> WallTime {
     let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     WallTime::from_ns(moment.as_ns().saturating_sub(time_ns))
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ fn simulate(scheme: Scheme, seed: u64) -> f64 {
             let serves = step + 1..step + 1 + steps;
             let pick = |random: &mut Random| serves.start + random.below(steps);
             if home == step {
-                let mut place = |random: &mut Random| {
+                let place = |random: &mut Random| {
                     if scheme == Scheme::StoredSuccessor && serves.contains(&heir) {
                         heir
                     } else {
