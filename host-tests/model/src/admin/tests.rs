@@ -154,3 +154,24 @@ fn nonsense_is_refused() {
         assert_eq!(ask(&mut admin, "GET", target).0, status, "{target}");
     }
 }
+
+#[test]
+fn bad_answer_is_what_its_name_says() {
+    let good = || AdminAnswer {
+        status: 200,
+        is_json: true,
+        body: "{\"cluster_statuses\": []}".to_owned(),
+    };
+    let spoiled = |with| good().spoiled(with).map(|bad| (bad.status, bad.body));
+    assert_eq!(spoiled(BadAnswer::Never), None);
+    assert_eq!(spoiled(BadAnswer::Status(503)), Some((503, String::new())));
+    let (status, half) = spoiled(BadAnswer::Truncated).unwrap();
+    assert_eq!((status, half.as_str()), (200, "{\"cluster_s"));
+    let is_json = |with| {
+        let (_, body) = spoiled(with).unwrap();
+        serde_json::from_str::<Value>(&body).is_ok()
+    };
+    assert!(is_json(BadAnswer::OtherCluster) && is_json(BadAnswer::Huge));
+    assert!(!is_json(BadAnswer::Garbage) && !is_json(BadAnswer::Truncated));
+    assert!(spoiled(BadAnswer::Huge).unwrap().1.len() > 10_000_000);
+}

@@ -82,6 +82,22 @@ fn nobody_who_was_not_available_becomes_available_by_a_takeover() {
 }
 
 #[test]
+fn endpoint_that_envoy_ejected_stays_so_until_the_source_says_otherwise() {
+    let mut world = World::new(r#"{"clusters": [{"name": "app"}]}"#);
+    world.list("app", [healthy(1), (2, r#""failed_outlier_check": true"#)]);
+    world.run(3_000);
+    assert_eq!(world.shown("app"), "1A 2E");
+    world.fault = Fault::Never;
+    world.take_over(&["app"]);
+    world.run(5_000);
+    assert_eq!(world.shown("app"), "1A 2E");
+    world.fault = Fault::None;
+    world.list("app", [healthy(1), healthy(2)]);
+    world.run(10_000);
+    assert_eq!(world.shown("app"), "1A 2A");
+}
+
+#[test]
 fn endpoint_keeps_its_generation_and_its_age_over_a_takeover() {
     let mut world = settled();
     world.list("app", [1, 2, 3, 4].map(healthy));
