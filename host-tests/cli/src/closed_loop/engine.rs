@@ -273,7 +273,8 @@ impl Engine {
         reason: CloseReason,
         sink: &mut dyn Sink,
     ) -> Result<(), RunError> {
-        self.drop_attempt(key, FAILED, sink)?;
+        // That its client went away an attempt knows, too.
+        self.close_attempt(key, reason, FAILED, sink)?;
         let Some(mut stream) = self.streams.remove(&key) else {
             return Ok(());
         };

@@ -136,6 +136,18 @@ impl Engine {
         end: End,
         sink: &mut dyn Sink,
     ) -> Result<(), RunError> {
+        self.close_attempt(key, CloseReason::Complete, end, sink)
+    }
+
+    /// Ends the present attempt, for a reason that its filters see. Why an attempt failed is none: the proxy writes
+    /// that when they are gone.
+    pub(super) fn close_attempt(
+        &mut self,
+        key: u64,
+        reason: CloseReason,
+        end: End,
+        sink: &mut dyn Sink,
+    ) -> Result<(), RunError> {
         let Some(current) = self
             .streams
             .get_mut(&key)
@@ -144,7 +156,7 @@ impl Engine {
             return Ok(());
         };
         if let Some(filters) = current.filters {
-            self.proxy.close_stream(filters, CloseReason::Complete)?;
+            self.proxy.close_stream(filters, reason)?;
             while self.proxy.poll_output(filters).is_some() {}
         }
         self.end_work(current.work, end, sink)

@@ -41,6 +41,7 @@ impl Seen {
 fn run(behind: &str, block: &str, rest: &str) -> Seen {
     let yaml = format!(
         "duration: 20s
+routes: [ {{ cluster: app, timeout: 1s }} ]
 filters:
   - plugin:
       module: sticky-session
@@ -59,6 +60,7 @@ clusters:
           vm_id: picture
           vm_configuration: {behind}
           on_trap: fail_open
+          environment: {{ TIDEGATE_STICKY_KEYS: '{KEYS}' }}
           configuration: {{ role: upstream, clusters: [ {{ name: app }} ], endpoints: {block} }}
 {rest}"
     );
@@ -137,7 +139,6 @@ fn attempt_that_its_client_gives_up_is_nobodys_failure() {
             BLOCK,
             &format!(
                 "    endpoints: [ {{ address: '10.0.0.1:80', timeline: [ {{ state: hangs }} ] }} ]
-routes: [ {{ cluster: app, timeout: 1s }} ]
 traffic:
   - requests: {{ list: [ {{ at: 5s, times: 4 {gives_up} }} ] }}"
             ),
