@@ -4,7 +4,7 @@
 //! at random are nearly as good and never agree on one. It is also all the same how many there are.
 //! Model: `load = estimate · (in_flight / weight + 1) / factor`, where `weight` is relative to the
 //! mean and `factor` is the slow start's (or the drain's), relative to the largest. `estimate` is
-//! what the caller sees, never less than 10 µs. With all weights alike the two are distinct and
+//! the larger of the average of peaks and the age of the oldest request, at least 10 µs. With all weights alike the two are distinct and
 //! uniform; otherwise each is drawn by weight, and may be the same one twice. This is what one gets
 //! from as many equal endpoints as the weight says behind one address: shares follow the weights
 //! while nothing is under way, and under load as well.
@@ -40,6 +40,13 @@ pub const DRAWS: usize = 3;
 /// two long idle endpoints that was slower an hour ago would take all of a burst.
 const MIN_ESTIMATE_NS: f64 = 10_000.0;
 
+/// Is the largest estimate in nanoseconds: 584 years, all that the clock can hold.
+const MAX_ESTIMATE_NS: f64 = 1.9e19;
+
+/// Is the least factor of a candidate. What drains with less than a millionth of its share has
+/// none; loads would not be finite either.
+const MIN_FACTOR: f64 = 1e-6;
+
 /// Is what endpoints are worth before anybody was sampled: any number is as good.
 const NO_ESTIMATE_NS: f64 = 1_000_000.0;
 
@@ -70,11 +77,23 @@ pub struct Candidate {
 /// Is what a VM sees of an endpoint at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sight {
-    /// Is the estimate, in nanoseconds: decayed to now, or the age of the oldest request, if that
-    /// is more; `None` before the first sample, if nothing is under way.
-    pub estimate_ns: Option<f64>,
+    /// Is the average of peaks, decayed to now, in nanoseconds; `None` before the first sample.
+    pub cost_ns: Option<f64>,
+    /// Is the age of the oldest request under way, in nanoseconds; 0 where there is none.
+    pub oldest_age_ns: f64,
     /// Is the number of requests under way.
     pub in_flight: u32,
+}
+
+impl Sight {
+    /// Is how long an endpoint is thought to take; without a sample it is worth `default_ns`.
+    fn estimate_ns(&self, default_ns: f64) -> f64 {
+        // A number that is none is the smaller one.
+        MIN_ESTIMATE_NS
+            .max(self.oldest_age_ns)
+            .max(self.cost_ns.unwrap_or(default_ns))
+            .min(MAX_ESTIMATE_NS)
+    }
 }
 
 /// Is what an endpoint was compared by.
@@ -165,9 +184,8 @@ impl Candidates {
         candidates: impl Iterator<Item = Candidate> + Clone,
         look: impl Fn(Seat) -> Sight,
     ) {
-        let candidates = candidates.filter(|candidate| {
-            candidate.weight > 0 && candidate.factor.is_finite() && candidate.factor > 0.0
-        });
+        let candidates =
+            candidates.filter(|candidate| candidate.weight > 0 && candidate.factor >= MIN_FACTOR);
         let mut sums = Sums::default();
         for candidate in candidates.clone() {
             sums.add(&candidate, look(candidate.seat));
@@ -176,7 +194,7 @@ impl Candidates {
         self.own.clear();
         self.others.clear();
         for candidate in candidates {
-            let factor = (candidate.factor / sums.largest_factor).min(1.0);
+            let factor = (candidate.factor.min(1.0) / sums.largest_factor).max(MIN_FACTOR);
             let is_newcomer = candidate.newcomer && factor < 1.0;
             let allowed = (OUTRIGHT_SHARES * factor * sums.mean_in_flight()).max(MIN_OUTRIGHT);
             let prepared = Prepared {
@@ -275,7 +293,7 @@ impl Candidates {
 /// Compares what is seen of a candidate; without an estimate it is worth `default_ns`.
 fn load_of(candidate: &Prepared, look: &impl Fn(Seat) -> Sight, default_ns: f64) -> Load {
     let sight = look(candidate.seat);
-    let estimate_ns = sight.estimate_ns.unwrap_or(default_ns).max(MIN_ESTIMATE_NS);
+    let estimate_ns = sight.estimate_ns(default_ns);
     let queue = f64::from(sight.in_flight) / candidate.weight + 1.0;
     Load {
         seat: candidate.seat,
@@ -300,10 +318,10 @@ impl Sums {
     fn add(&mut self, candidate: &Candidate, sight: Sight) {
         self.candidates += 1.0;
         self.weights += f64::from(candidate.weight);
-        self.largest_factor = self.largest_factor.max(candidate.factor);
+        self.largest_factor = self.largest_factor.max(candidate.factor.min(1.0));
         self.in_flight += f64::from(sight.in_flight);
-        if let Some(estimate_ns) = sight.estimate_ns.filter(|estimate| estimate.is_finite()) {
-            self.estimates_ns += estimate_ns;
+        if sight.cost_ns.is_some() {
+            self.estimates_ns += sight.estimate_ns(0.0);
             self.estimated += 1.0;
         }
     }

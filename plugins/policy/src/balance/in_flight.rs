@@ -184,20 +184,25 @@ impl InFlight {
     /// Takes that an attempt ended, however it did.
     pub fn on_end(&mut self, ticket: Ticket) -> Ended {
         self.unlink(&ticket);
-        let Some(queue) = self.queues.get_mut(index(ticket.seat.0)) else {
-            return Ended::Idle;
-        };
-        if ticket.upgraded {
-            queue.upgraded = queue.upgraded.saturating_sub(1);
-        } else {
-            queue.requests = queue.requests.saturating_sub(1);
-            self.requests = self.requests.saturating_sub(1);
+        if let Some(queue) = self.queues.get_mut(index(ticket.seat.0)) {
+            if ticket.upgraded {
+                queue.upgraded = queue.upgraded.saturating_sub(1);
+            } else {
+                queue.requests = queue.requests.saturating_sub(1);
+                self.requests = self.requests.saturating_sub(1);
+            }
         }
-        if queue.requests == 0 && queue.upgraded == 0 {
-            Ended::Idle
-        } else {
+        if self.is_busy(ticket.seat) {
             Ended::Busy
+        } else {
+            Ended::Idle
         }
+    }
+
+    /// Says whether an endpoint has requests under way, or upgraded streams.
+    #[must_use]
+    pub fn is_busy(&self, seat: Seat) -> bool {
+        self.requests(seat) > 0 || self.upgraded(seat) > 0
     }
 
     /// Is the number of requests under way at an endpoint, upgraded streams apart.

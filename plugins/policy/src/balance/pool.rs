@@ -146,6 +146,8 @@ impl Pool {
         own_zone: &[u8],
         now: WallTime,
     ) {
+        let in_flight = &self.in_flight;
+        self.leaving.retain(|seat| in_flight.is_busy(*seat));
         let mut known = core::mem::take(&mut self.turns);
         let mut turns = core::mem::take(&mut self.next_turns);
         turns.clear();
@@ -252,10 +254,18 @@ impl Pool {
         sight(&self.seats, &self.in_flight, seat, self.settings.decay, now)
     }
 
-    /// Is what a report says of an endpoint's latency.
+    /// Is what a report says of an endpoint's latency; `None` before the first sample. The age of
+    /// the oldest request is told where it is more than the average of peaks: of a hang the others
+    /// know before it ends.
     #[must_use]
-    pub fn latency(&self, seat: Seat) -> Option<Latency> {
-        self.seats.get(index(seat))?.estimate.to_latency()
+    pub fn latency(&self, seat: Seat, now: WallTime) -> Option<Latency> {
+        let estimate = &self.seats.get(index(seat))?.estimate;
+        let cost_ns = estimate.cost_ns_at(self.settings.decay, now)?;
+        let oldest_age = self.in_flight.oldest_age(seat, now);
+        if nanoseconds(oldest_age) > cost_ns {
+            return Some(Latency::new(oldest_age, now));
+        }
+        estimate.to_latency()
     }
 
     /// Is what is under way.
@@ -330,24 +340,21 @@ impl Pool {
         if let Some(seated) = self.seats.get_mut(index(seat)) {
             seated.listed = false;
         }
-        if self.in_flight.requests(seat) == 0 && self.in_flight.upgraded(seat) == 0 {
-            self.free.push(seat);
-        } else {
+        if self.in_flight.is_busy(seat) {
             self.leaving.push(seat);
+        } else {
+            self.free.push(seat);
         }
     }
 
     /// Frees the seat of an endpoint that is no longer listed, after its last attempt.
     fn stand_up(&mut self, seat: Seat) {
-        let is_listed = self
+        let is_left = self
             .seats
             .get(index(seat))
-            .is_none_or(|seated| seated.listed);
-        if is_listed {
-            return;
-        }
-        if let Some(left) = self.leaving.iter().position(|left| *left == seat) {
-            self.leaving.swap_remove(left);
+            .is_some_and(|seated| !seated.listed);
+        if is_left {
+            // INVARIANT: `leaving` still has it until the next `prepare`, which looks there first.
             self.free.push(seat);
         }
     }
@@ -358,14 +365,10 @@ fn sight(seats: &[Seated], in_flight: &InFlight, seat: Seat, decay: Decay, now: 
     let cost_ns = seats
         .get(index(seat))
         .and_then(|seated| seated.estimate.cost_ns_at(decay, now));
-    let requests = in_flight.requests(seat);
-    let age_ns = nanoseconds(in_flight.oldest_age(seat, now));
     Sight {
-        estimate_ns: match cost_ns {
-            Some(cost_ns) => Some(cost_ns.max(age_ns)),
-            None => (age_ns > 0.0).then_some(age_ns),
-        },
-        in_flight: requests,
+        cost_ns,
+        oldest_age_ns: nanoseconds(in_flight.oldest_age(seat, now)),
+        in_flight: in_flight.requests(seat),
     }
 }
 
