@@ -9,8 +9,9 @@
 //! from as many equal endpoints as the weight says behind one address: shares follow the weights
 //! while nothing is under way, and under load as well.
 //! A newcomer (factor below 1) that is drawn first is taken outright with probability `factor`, so
-//! that it is picked with probability factor/N whatever its load; but only while it has fewer
-//! requests under way than [`Candidates::prepare`] allows it.
+//! that it is picked with probability factor/N whatever its load; but only up to three times its share
+//! `factor × mean` of the requests under way, or 8 by all workers, if that is more. While nobody
+//! has a sample of it, up to 6 by all workers, if it is at most 10 times as slow as the mean.
 //! Of several zones the own one's endpoints are compared, then `zones` decides.
 //! Inputs / Output: candidates, prepared on a tick; what is seen of an endpoint now; three draws.
 //! A seat, the reason, and the loads that were compared.
@@ -26,6 +27,8 @@
 //! that, the heavier of two idle endpoints would always win.
 
 mod draw;
+
+use core::num::NonZeroU32;
 
 use super::{
     in_flight::Seat,
@@ -50,14 +53,20 @@ const MIN_FACTOR: f64 = 1e-6;
 /// Is what endpoints are worth before anybody was sampled: any number is as good.
 const NO_ESTIMATE_NS: f64 = 1_000_000.0;
 
-/// Is how many requests a newcomer may have under way by outright picks where its share of the
-/// requests under way is less. Fewer starve one that is slow at first, at high rates; more are what
-/// it has to bear in its first second.
-const MIN_OUTRIGHT: f64 = 8.0;
+/// Is how many requests a newcomer may have under way by outright picks of all workers, where its
+/// share of all requests under way is less. Fewer starve one that is slow at first.
+const OUTRIGHT: f64 = 8.0;
+
+/// Is the same while nobody has a sample of it: this many may find out how slow it is.
+const OUTRIGHT_UNPROVEN: f64 = 6.0;
+
+/// Is how many times slower than the mean a newcomer of which nobody has a sample may be without
+/// having more under way than [`OUTRIGHT_UNPROVEN`].
+const UNPROVEN_SLOWNESS: f64 = 10.0;
 
 /// Is how many times its share of the requests under way a newcomer may have by outright picks: one
-/// that is twice as slow as the others still gets all of its share of the requests.
-const OUTRIGHT_SHARES: f64 = 2.0;
+/// that is three times as slow as the others still gets all of its share of the requests.
+const OUTRIGHT_SHARES: f64 = 3.0;
 
 /// Is one endpoint that a request may go to.
 #[derive(Clone, Copy, Debug)]
@@ -159,8 +168,43 @@ struct Prepared {
     seat: Seat,
     weight: f64,
     factor: f64,
-    /// Is how many requests a newcomer may have under way to be taken outright; 0 for others.
-    outright_below: f64,
+    outright: Outright,
+}
+
+/// Says when a newcomer is taken outright; never, by default.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outright {
+    /// Is the probability once it is drawn; and while it has no sample.
+    chance: f64,
+    unproven_chance: f64,
+    /// Is how many requests it may have under way to be taken; and while it has no sample.
+    below: f64,
+    unproven_below: f64,
+}
+
+impl Outright {
+    /// Takes a newcomer's factor, the mean number of requests under way, and how many workers
+    /// decide alike without seeing each other's requests.
+    fn new(factor: f64, mean_in_flight: f64, workers: f64) -> Self {
+        let share = factor * mean_in_flight;
+        // What would be under way at one that is as slow as it may be.
+        let slow = (share * workers * UNPROVEN_SLOWNESS).max(OUTRIGHT_UNPROVEN);
+        Self {
+            chance: factor,
+            unproven_chance: factor * OUTRIGHT_UNPROVEN / slow,
+            // A worker has whole requests only: one at least.
+            below: (OUTRIGHT_SHARES * share).max(OUTRIGHT / workers).max(1.0),
+            unproven_below: (OUTRIGHT_UNPROVEN / workers).max(1.0),
+        }
+    }
+
+    fn takes(&self, sight: &Sight, coin: f64) -> bool {
+        let (chance, below) = match sight.cost_ns {
+            Some(_) => (self.chance, self.below),
+            None => (self.unproven_chance, self.unproven_below),
+        };
+        coin < chance && f64::from(sight.in_flight) + 1.0 <= below
+    }
 }
 
 impl Candidates {
@@ -177,15 +221,17 @@ impl Candidates {
 
     /// Takes the candidates until the next tick, and looks at each of them once.
     ///
-    /// A newcomer is taken outright while it has fewer requests under way than twice `factor ×` the
-    /// mean of all, or than 8 where that is less.
+    /// `workers` is how many VMs decide alike without seeing each other's requests, 1 where that is
+    /// not known: what a newcomer has to bear is shared by them.
     pub fn prepare(
         &mut self,
         candidates: impl Iterator<Item = Candidate> + Clone,
+        workers: NonZeroU32,
         look: impl Fn(Seat) -> Sight,
     ) {
         let candidates =
             candidates.filter(|candidate| candidate.weight > 0 && candidate.factor >= MIN_FACTOR);
+        let workers = f64::from(workers.get());
         let mut sums = Sums::default();
         for candidate in candidates.clone() {
             sums.add(&candidate, look(candidate.seat));
@@ -196,12 +242,15 @@ impl Candidates {
         for candidate in candidates {
             let factor = (candidate.factor.min(1.0) / sums.largest_factor).max(MIN_FACTOR);
             let is_newcomer = candidate.newcomer && factor < 1.0;
-            let allowed = (OUTRIGHT_SHARES * factor * sums.mean_in_flight()).max(MIN_OUTRIGHT);
             let prepared = Prepared {
                 seat: candidate.seat,
                 weight: f64::from(candidate.weight) / sums.mean_weight(),
                 factor,
-                outright_below: if is_newcomer { allowed } else { 0.0 },
+                outright: if is_newcomer {
+                    Outright::new(factor, sums.mean_in_flight(), workers)
+                } else {
+                    Outright::default()
+                },
             };
             match candidate.zone {
                 Zone::Own => self.own.push(prepared),
@@ -245,7 +294,7 @@ impl Candidates {
         let Some(other) = self.others.draw(third) else {
             return Ok(nearest);
         };
-        let other = load_of(other.candidate, &look, 0.0);
+        let other = load_of(other.candidate, look(other.candidate.seat), 0.0);
         if nearest.reason == Reason::Newcomer || !self.spill.leaves(nearest.endpoint, other) {
             return Ok(nearest);
         }
@@ -264,8 +313,8 @@ impl Candidates {
         [first, second]: [u64; 2],
     ) -> Option<Picked> {
         let first = group.draw(first)?;
-        let load = load_of(first.candidate, look, self.default_ns);
-        let candidate = first.candidate;
+        let sight = look(first.candidate.seat);
+        let load = load_of(first.candidate, sight, self.default_ns);
         let picked = |endpoint, other, reason| {
             Some(Picked {
                 endpoint,
@@ -273,13 +322,13 @@ impl Candidates {
                 reason,
             })
         };
-        if first.coin < candidate.factor && f64::from(load.in_flight) < candidate.outright_below {
+        if first.candidate.outright.takes(&sight, first.coin) {
             return picked(load, None, Reason::Newcomer);
         }
         let Some(second) = group.draw_second(&first, second) else {
             return picked(load, None, Reason::Only);
         };
-        let other = load_of(second, look, self.default_ns);
+        let other = load_of(second, look(second.seat), self.default_ns);
         if other.load < load.load {
             picked(other, Some(load), Reason::LowerLoad)
         } else if load.load < other.load {
@@ -291,8 +340,7 @@ impl Candidates {
 }
 
 /// Compares what is seen of a candidate; without an estimate it is worth `default_ns`.
-fn load_of(candidate: &Prepared, look: &impl Fn(Seat) -> Sight, default_ns: f64) -> Load {
-    let sight = look(candidate.seat);
+fn load_of(candidate: &Prepared, sight: Sight, default_ns: f64) -> Load {
     let estimate_ns = sight.estimate_ns(default_ns);
     let queue = f64::from(sight.in_flight) / candidate.weight + 1.0;
     Load {

@@ -13,7 +13,7 @@
 //! allocation once that many were there; everything else O(1) but for [`Pool::seat`], O(log n).
 
 use alloc::vec::Vec;
-use core::time::Duration;
+use core::{num::NonZeroU32, time::Duration};
 
 use super::{
     choice::{Candidate, Candidates, DRAWS, NotPicked, Picked, Sight},
@@ -139,11 +139,13 @@ impl Pool {
     /// Takes all endpoints of a snapshot with their shares, sorted by address as it lists them; for
     /// each tick, since shares change with time. What is out of order is left out.
     ///
-    /// `own_zone` is the name of the proxy's zone; empty where it is in none.
+    /// `own_zone` is the name of the proxy's zone; empty where it is in none. `workers` is how many
+    /// VMs of the proxy take requests, 1 where that is not known.
     pub fn prepare<'a>(
         &mut self,
         entries: impl IntoIterator<Item = (Entry<'a>, Share)>,
         own_zone: &[u8],
+        workers: NonZeroU32,
         now: WallTime,
     ) {
         let in_flight = &self.in_flight;
@@ -186,10 +188,10 @@ impl Pool {
         self.turns = turns;
         self.in_flight.reserve(self.seats.len());
         let (seats, in_flight, decay) = (&self.seats, &self.in_flight, self.settings.decay);
-        self.candidates
-            .prepare(self.turns.iter().map(|turn| turn.candidate), |seat| {
-                sight(seats, in_flight, seat, decay, now)
-            });
+        let candidates = self.turns.iter().map(|turn| turn.candidate);
+        self.candidates.prepare(candidates, workers, |seat| {
+            sight(seats, in_flight, seat, decay, now)
+        });
     }
 
     /// Picks an endpoint for a request.

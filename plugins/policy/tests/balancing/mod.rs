@@ -78,6 +78,18 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// Is how long an endpoint takes in nanoseconds, and whether it succeeds.
+pub(crate) type Behaviour<'a> = dyn Fn(Asked, &mut Random) -> (f64, bool) + 'a;
+
+/// Is what an endpoint knows of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) endpoint: usize,
+    pub(crate) at_ns: u64,
+    /// Are the requests under way there, this one included.
+    pub(crate) in_flight: u32,
+}
+
 /// Is what is tried.
 pub(crate) struct Trial<'a> {
     /// Are requests a second, that come independently.
@@ -89,8 +101,7 @@ pub(crate) struct Trial<'a> {
     pub(crate) seed: u64,
     /// Are the members at a time: index, what a snapshot says, zone.
     pub(crate) members: &'a dyn Fn(u64) -> Vec<(usize, Endpoint, &'static [u8])>,
-    /// Is how long an endpoint takes in nanoseconds, and whether it succeeds.
-    pub(crate) behaves: &'a dyn Fn(usize, u64, &mut Random) -> (f64, bool),
+    pub(crate) behaves: &'a Behaviour<'a>,
 }
 
 /// Is one request that was sent.
@@ -196,7 +207,8 @@ impl World<'_> {
                 };
                 (entry, Share::of(endpoint.state, &settings, now))
             });
-            pool.prepare(entries, b"a", now);
+            let workers = NonZeroU32::new(self.trial.workers as u32).unwrap();
+            pool.prepare(entries, b"a", workers, now);
         }
         if !self.trial.merged {
             return;
@@ -231,10 +243,15 @@ impl World<'_> {
         let bytes = pool.address(seat).unwrap().to_string();
         let endpoint = index_of(&bytes);
         let ticket = pool.on_start(seat, now);
-        let (took_ns, succeeded) = (self.trial.behaves)(endpoint, now_ns, latencies);
-        let took_ns = took_ns as u64;
         let in_flight = self.counts.entry(endpoint).or_insert(0);
         *in_flight += 1;
+        let asked = Asked {
+            endpoint,
+            at_ns: now_ns,
+            in_flight: *in_flight,
+        };
+        let (took_ns, succeeded) = (self.trial.behaves)(asked, latencies);
+        let took_ns = took_ns as u64;
         self.under_way.push(Reverse(UnderWay {
             ends_ns: now_ns + took_ns,
             sequence: self.sent.len(),
