@@ -34,7 +34,7 @@ use super::{
     in_flight::Seat,
     zones::{Spill, Zone},
 };
-use draw::Group;
+use draw::{Group, scaled};
 
 /// Is how many draws a pick takes, whatever it uses of them.
 pub const DRAWS: usize = 3;
@@ -291,11 +291,13 @@ impl Candidates {
         let nearest = self
             .compare(&self.own, &look, [first, second])
             .ok_or(NotPicked::NoCandidate)?;
-        let Some(other) = self.others.draw(third) else {
+        if nearest.reason == Reason::Newcomer {
+            return Ok(nearest);
+        }
+        let Some(other) = self.nearest_of_others(&look, third) else {
             return Ok(nearest);
         };
-        let other = load_of(other.candidate, look(other.candidate.seat), 0.0);
-        if nearest.reason == Reason::Newcomer || !self.spill.leaves(nearest.endpoint, other) {
+        if !self.spill.leaves(nearest.endpoint, other) {
             return Ok(nearest);
         }
         Ok(Picked {
@@ -303,6 +305,17 @@ impl Candidates {
             other: Some(nearest.endpoint),
             reason: Reason::OtherZone,
         })
+    }
+
+    /// Compares two of the other zones, with one draw. One without a sample is worth nothing there.
+    fn nearest_of_others(&self, look: &impl Fn(Seat) -> Sight, draw: u64) -> Option<Load> {
+        let first = self.others.draw(draw)?;
+        let load = load_of(first.candidate, look(first.candidate.seat), 0.0);
+        let Some(second) = self.others.draw_second(&first, scaled(first.coin)) else {
+            return Some(load);
+        };
+        let other = load_of(second, look(second.seat), 0.0);
+        Some(if other.load < load.load { other } else { load })
     }
 
     /// Compares two of a group; `None` where it is empty.

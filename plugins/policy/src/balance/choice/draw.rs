@@ -154,6 +154,16 @@ fn split(draw: u64, len: usize) -> (usize, f64) {
     (usize::try_from(high).unwrap_or(usize::MAX), coin)
 }
 
+/// Makes a draw of a number from 0 to below 1: its 53 bits are the upper ones.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number is from 0 to below 2^53"
+)]
+pub(super) const fn scaled(coin: f64) -> u64 {
+    ((coin / UNIT) as u64) << 11
+}
+
 /// Is how many there are, as a float: exact below 2^53.
 const fn length(len: usize) -> f64 {
     len as f64
