@@ -284,7 +284,7 @@ fn three_zones(_: u64) -> Vec<Member> {
 fn zones(workers: usize, rate: f64, seed: u64, behaves: &Behaviour<'_>) -> Vec<Sent> {
     run(&Trial {
         rate,
-        seconds: 75,
+        seconds: 90,
         workers,
         merged: true,
         seed,
@@ -307,14 +307,16 @@ fn own_zone_keeps_its_requests_and_no_zone_is_forgotten() {
                 let starts = sent.iter().filter(|sent| sent.endpoint == other);
                 let starts: Vec<u64> = starts.map(|sent| sent.at_ns).collect();
                 let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max();
-                // 10 s · ln 2 until it is worth half, and a pick that draws it.
+                // 10 s · ln 1.5 = 4.1 s until it is worth two thirds; more until its pressure is
+                // more than what is under way, and until a pick draws it.
                 assert!(longest.unwrap() <= 12 * SECOND, "{other}: {longest:?}");
             }
         }
     }
 }
 
-/// Ten times as slow for half of the time: what is left in the zone are the tries.
+/// Ten times as slow for 30 s: what is left in the zone are the tries. The peaks of 500 ms are worth
+/// 75 ms after 10 s · ln(500 / 75) = 19 s.
 #[test]
 fn own_zone_that_is_slow_is_left_and_returned_to() {
     for seed in 1..=SEEDS {
@@ -331,33 +333,31 @@ fn own_zone_that_is_slow_is_left_and_returned_to() {
                 .collect();
             share(&during, |sent| sent.endpoint < 3)
         };
-        let stays = [stayed(5, 15), stayed(16, 45), stayed(65, 75)];
+        let stays = [stayed(5, 15), stayed(16, 45), stayed(75, 90)];
         println!("stayed before, while and after it was slow: {stays:.4?}");
         assert!(
-            stays[0] > 0.97 && stays[1] < 0.05 && stays[2] > 0.9,
+            stays[0] > 0.97 && stays[1] < 0.05 && stays[2] > 0.97,
             "{stays:?}"
         );
     }
 }
 
-/// Each endpoint serves four at a time in 50 ms and makes the others wait; the own zone could
-/// serve 240 of the 600 a second. It is used up to the factor, and not sent away and back again.
+/// Each endpoint serves four at a time in 50 ms and makes the others wait: the own zone could serve
+/// 240 of the requests a second, and all together 720.
 #[test]
-fn own_zone_that_is_too_small_is_full_but_not_overrun() {
-    for rate in [200.0, 300.0, 400.0, 500.0, 600.0] {
-        for zoned in [true, false] {
-            let sent = run(&Trial { rate, seconds: 75, workers: 1, merged: false, seed: 1, members: &|_| if zoned { three_zones(0) } else { steady(9) }, behaves: &|asked, random| {
+fn own_zone_that_is_too_small_is_used_but_not_overrun() {
+    for (rate, least) in [(200.0, 0.8), (400.0, 0.45), (600.0, 0.35)] {
+        for seed in 1..=SEEDS {
+            let sent = zones(1, rate, seed, &|asked, random| {
                 let waits = (f64::from(asked.in_flight) / 4.0).max(1.0);
                 (random.around(50e6, 0.05) * waits, true)
-            }});
-            let sent: Vec<Sent> = sent.into_iter().filter(|s| s.at_ns > 10 * SECOND).collect();
+            });
             let stayed = share(&sent, |sent| sent.endpoint < 3);
-            let q = |own: bool, q: f64| {
-                let mut t: Vec<u64> = sent.iter().filter(|s| (s.endpoint < 3) == own).map(|s| s.took_ns / MS).collect();
-                t.sort_unstable();
-                t[((t.len() - 1) as f64 * q) as usize]
-            };
-            println!("SMALL {zoned} {rate} stayed: {stayed:.3} own p50 {} p99 {} max {} others {} {} {}", q(true, 0.5), q(true, 0.99), q(true, 1.0), q(false, 0.5), q(false, 0.99), q(false, 1.0));
+            let late = share(&sent, |sent| sent.took_ns > 200 * MS);
+            println!("{rate}/s: {stayed:.3} stayed, {late:.5} took more than 200 ms");
+            // More than a third, which is what it would get if zones didn't count.
+            assert!(stayed > least, "{rate}: {stayed}");
+            assert!(late < 0.01, "{rate}: {late}");
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn settings() -> Settings {
             100_000,
         ),
         drain_window: Duration::from_secs(60),
-        spill: Spill::new(2_000_000),
+        spill: Spill::new(1_500_000),
     }
 }
 
