@@ -11,7 +11,7 @@
 //! Limits: [`MAX_STREAMS`] attempts at a time have a place. What is beyond is counted at its
 //! endpoint, but has no age. After a step back of the clock the head is the one that began first,
 //! though not the one with the earliest time; ages saturate at zero.
-//! Scope: per worker VM; never merged. Cost: O(1) each, 32 bytes for each attempt and 16 for each
+//! Scope: per worker VM; never merged. Cost: O(1) each, 16 bytes for each attempt and 16 for each
 //! endpoint; memory grows to the most that was ever under way and is used again from then on.
 
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ use core::time::Duration;
 
 use crate::units::WallTime;
 
-/// Is how many attempts have a place: 2 MiB of them. A worker with more under way still counts
+/// Is how many attempts have a place: 1 MiB of them. A worker with more under way still counts
 /// those beyond, but doesn't know how old they are; a larger table costs memory only when needed.
 pub const MAX_STREAMS: usize = 65_536;
 
