@@ -265,7 +265,7 @@ fn churn_of_100_000_endpoints_takes_no_more_seats_than_were_needed_at_once() {
 enum Event {
     Snapshot(Vec<(u32, u32)>),
     Start([u64; 3]),
-    Foreign(u32),
+    Stale(u32),
     Sample(prop::sample::Index, u64),
     Upgrade(prop::sample::Index),
     End(prop::sample::Index),
@@ -278,7 +278,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => prop::collection::btree_map(0..12_u32, 1..3_u32, 0..8)
             .prop_map(|entries| Event::Snapshot(entries.into_iter().collect())),
         4 => any::<[u64; 3]>().prop_map(Event::Start),
-        1 => any::<u32>().prop_map(Event::Foreign),
+        1 => prop_oneof![0..12_u32, any::<u32>()].prop_map(Event::Stale),
         2 => (index(), any::<u64>()).prop_map(|(index, us)| Event::Sample(index, us)),
         1 => index().prop_map(Event::Upgrade),
         3 => index().prop_map(Event::End),
@@ -313,9 +313,13 @@ proptest! {
                     }
                     Err(NotPicked::NoCandidate) => prop_assert!(listed.is_empty()),
                 },
-                Event::Foreign(seat) => {
-                    let ticket = pool.on_start(Seat(seat | 1 << 20), at(now_ms));
-                    pool.on_end(ticket);
+                // A seat that was remembered for too long.
+                Event::Stale(seat) => {
+                    let ticket = pool.on_start(Seat(seat), at(now_ms));
+                    match pool.address(ticket.seat()) {
+                        Some(address) => under_way.push((address, ticket)),
+                        None => pool.on_end(ticket),
+                    }
                 }
                 Event::Sample(index, us) if !under_way.is_empty() => {
                     let (_, ticket) = &under_way[index.index(under_way.len())];

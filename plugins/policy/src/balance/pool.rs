@@ -84,14 +84,27 @@ impl Share {
     }
 }
 
+/// Is a seat that is never given: there are fewer endpoints than that.
+const NO_SEAT: Seat = Seat(u32::MAX);
+
 /// Is what is known of the endpoint at a seat.
 #[derive(Clone, Copy, Debug)]
 struct Seated {
     address: EndpointAddress,
     generation: u32,
     estimate: PeakEwma,
-    /// Says whether a snapshot lists it.
-    listed: bool,
+    stay: Stay,
+}
+
+/// Says why an endpoint has a seat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stay {
+    /// A snapshot lists it.
+    Listed,
+    /// It is no longer listed, and has something under way.
+    Leaving,
+    /// It has none: the seat is free.
+    Gone,
 }
 
 /// Is an endpoint's turn until the next tick.
@@ -148,8 +161,12 @@ impl Pool {
         workers: NonZeroU32,
         now: WallTime,
     ) {
-        let in_flight = &self.in_flight;
-        self.leaving.retain(|seat| in_flight.is_busy(*seat));
+        let seats = &self.seats;
+        self.leaving.retain(|seat| {
+            seats
+                .get(index(*seat))
+                .is_some_and(|seated| seated.stay == Stay::Leaving)
+        });
         let mut known = core::mem::take(&mut self.turns);
         let mut turns = core::mem::take(&mut self.next_turns);
         turns.clear();
@@ -204,8 +221,13 @@ impl Pool {
             .pick(|seat| sight(seats, in_flight, seat, decay, now), draws)
     }
 
-    /// Takes that an attempt went to an endpoint, picked here or by others.
+    /// Takes that an attempt went to an endpoint, picked here or by others. At a seat that is free
+    /// by now it is counted nowhere, and gives no sample.
     pub fn on_start(&mut self, seat: Seat, now: WallTime) -> Ticket {
+        let seat = match self.stay(seat) {
+            Stay::Listed | Stay::Leaving => seat,
+            Stay::Gone => NO_SEAT,
+        };
         self.in_flight.on_start(seat, now)
     }
 
@@ -294,7 +316,7 @@ impl Pool {
             address: entry.address,
             generation: entry.endpoint.since.generation,
             estimate: PeakEwma::default(),
-            listed: true,
+            stay: Stay::Listed,
         };
         let seats = &mut self.seats;
         let left = self.leaving.iter().position(|seat| {
@@ -304,7 +326,7 @@ impl Pool {
         });
         if let Some(seat) = left.map(|left| self.leaving.swap_remove(left)) {
             if let Some(seated) = seats.get_mut(index(seat)) {
-                seated.listed = true;
+                seated.stay = Stay::Listed;
             }
             return seat;
         }
@@ -339,26 +361,34 @@ impl Pool {
 
     /// Takes that an endpoint is no longer listed.
     fn unlist(&mut self, seat: Seat) {
-        if let Some(seated) = self.seats.get_mut(index(seat)) {
-            seated.listed = false;
-        }
+        let Some(seated) = self.seats.get_mut(index(seat)) else {
+            return;
+        };
         if self.in_flight.is_busy(seat) {
+            seated.stay = Stay::Leaving;
             self.leaving.push(seat);
         } else {
+            seated.stay = Stay::Gone;
             self.free.push(seat);
         }
     }
 
-    /// Frees the seat of an endpoint that is no longer listed, after its last attempt.
+    /// Frees the seat of an endpoint that is no longer listed, after its last attempt. `leaving`
+    /// names it until the next tick, which looks there first.
     fn stand_up(&mut self, seat: Seat) {
-        let is_left = self
-            .seats
-            .get(index(seat))
-            .is_some_and(|seated| !seated.listed);
-        if is_left {
-            // INVARIANT: `leaving` still has it until the next `prepare`, which looks there first.
+        if let Some(seated) = self.seats.get_mut(index(seat))
+            && seated.stay == Stay::Leaving
+        {
+            seated.stay = Stay::Gone;
             self.free.push(seat);
         }
+    }
+
+    /// Says why an endpoint has the seat; without an endpoint it is free.
+    fn stay(&self, seat: Seat) -> Stay {
+        self.seats
+            .get(index(seat))
+            .map_or(Stay::Gone, |seated| seated.stay)
     }
 }
 
