@@ -14,14 +14,21 @@
 //! keys carry the block's digest; other blocks work apart.
 
 mod config;
+mod decay;
 mod follow;
+mod keys;
 mod lead;
 mod observe;
+mod seen;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
-pub use follow::{Follower, Known, Picture, Unknown};
-pub use lead::{Answer, Call, CallKey, Lead, LeadCounts, Publication};
+pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
+pub use keys::{seen_key, slot_key};
+pub use lead::{
+    Answer, Call, CallKey, Happened, Lead, LeadCounts, MAX_SEEN, Publication, SourceError,
+};
 pub use observe::{Attempt, Observer};
+pub use seen::{SEEN_FORMAT, Seen, SeenError, decode_seen, encode_seen};
 
 use core::time::Duration;
 
