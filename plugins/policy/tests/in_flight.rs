@@ -1,8 +1,5 @@
 //! What is under way, and how old the oldest is: the same as a plain list says, whatever ends first.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::indexing_slicing, reason = "seats are named by their index")]
-
 use std::time::Duration;
 
 use proptest::prelude::*;
