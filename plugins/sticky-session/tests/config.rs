@@ -105,7 +105,7 @@ fn default_file_has_every_field() {
     let mut fields = BTreeSet::new();
     config_fields(&default, "", &mut fields);
     assert_eq!(fields, all_fields());
-    assert_eq!(fields.len(), 18);
+    assert_eq!(fields.len(), 22);
 }
 
 #[test]
@@ -126,6 +126,7 @@ fn codes_in_sources() -> BTreeSet<String> {
     for file in [
         "policy/src/affinity/config.rs",
         "policy/src/affinity/keys.rs",
+        "policy/src/affinity/rules.rs",
         "policy/src/config/duration.rs",
         "policy/src/config/json/error.rs",
         "proxy/src/configuration.rs",

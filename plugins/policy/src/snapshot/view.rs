@@ -27,6 +27,8 @@ pub struct SnapshotView<'a> {
 pub struct Entry<'a> {
     /// Is its address.
     pub address: EndpointAddress,
+    /// Is its address as bytes, in place: what replicas hash it by ([`EndpointAddress::from_name`]).
+    pub name: &'a [u8],
     /// Is what is known of it.
     pub endpoint: Endpoint,
     /// Is the name of its zone; empty where it has none.
@@ -134,7 +136,7 @@ impl<'a> SnapshotView<'a> {
         snapshot
     }
 
-    fn entry(&self, record: &[u8]) -> Option<Entry<'a>> {
+    fn entry(&self, record: &'a [u8]) -> Option<Entry<'a>> {
         let (address, endpoint, zone) = read_record(record)?;
         let zone = match zone {
             Some(zone) => Zones(self.zones).nth(usize::from(zone))?,
@@ -142,6 +144,7 @@ impl<'a> SnapshotView<'a> {
         };
         Some(Entry {
             address,
+            name: record.get(..ADDRESS_BYTES)?,
             endpoint,
             zone,
         })

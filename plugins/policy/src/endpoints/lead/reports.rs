@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{Lead, board::Target};
 use crate::{
-    endpoints::{Source, decay::decayed},
+    endpoints::{Source, decayed},
     probe::Traffic,
     slots::{Sight, SlotIndex, SlotReport},
     snapshot::{Endpoint, EndpointAddress, Latency, ReportView, ReportViews},
