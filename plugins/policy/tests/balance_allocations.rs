@@ -85,6 +85,7 @@ fn requests_and_ticks_allocate_nothing_in_steady_state() {
                 address: *address,
                 endpoint,
                 zone,
+                name: &[],
             };
             Some((entry, Share::of(endpoint.state, &settings(aggression), now)))
         });

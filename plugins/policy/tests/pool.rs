@@ -52,6 +52,7 @@ fn entry(index: u32, generation: u32) -> (Entry<'static>, Share) {
             at: at(0),
         }),
         zone: b"",
+        name: &[],
     };
     (entry, Share::FULL)
 }

@@ -204,6 +204,7 @@ impl World<'_> {
                     address: address(*index),
                     endpoint,
                     zone,
+                    name: &[],
                 };
                 (entry, Share::of(endpoint.state, &settings, now))
             });
