@@ -1,10 +1,6 @@
 //! One VM's view of a cluster, from snapshot to snapshot, with attempts that outlive endpoints.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(
-    clippy::indexing_slicing,
-    reason = "the index is drawn below the length"
-)]
 
 use std::{num::NonZeroU32, time::Duration};
 

@@ -31,7 +31,16 @@ pub struct Decay {
     rate: f64,
 }
 
+impl Default for Decay {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl Decay {
+    /// Is τ = 10 s. The VM that merges the estimates decays them by this one, whatever others do.
+    pub const DEFAULT: Self = Self { rate: 1e-10 };
+
     /// Takes τ; less than a nanosecond counts as one.
     ///
     /// A shorter τ tries a slow endpoint sooner and forgets a peak sooner; a longer one is steadier.
