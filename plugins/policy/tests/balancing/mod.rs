@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    net::IpAddr,
     num::NonZeroU32,
     time::Duration,
 };
@@ -241,8 +242,7 @@ impl World<'_> {
             return;
         };
         let seat = picked.endpoint.seat;
-        let bytes = pool.address(seat).unwrap().to_string();
-        let endpoint = index_of(&bytes);
+        let endpoint = index_of(pool.address(seat).unwrap());
         let ticket = pool.on_start(seat, now);
         let in_flight = self.counts.entry(endpoint).or_insert(0);
         *in_flight += 1;
@@ -288,11 +288,11 @@ impl World<'_> {
     }
 }
 
-fn index_of(address: &str) -> usize {
-    let (ip, _) = address.split_once(':').unwrap();
-    let mut parts = ip
-        .split('.')
-        .skip(2)
-        .map(|part| part.parse::<usize>().unwrap());
-    parts.next().unwrap() * 250 + parts.next().unwrap() - 1
+/// Is the index of an endpoint's address.
+fn index_of(address: EndpointAddress) -> usize {
+    let IpAddr::V4(ip) = address.ip else {
+        return usize::MAX;
+    };
+    let [_, _, high, low] = ip.octets().map(usize::from);
+    high * 250 + low - 1
 }
