@@ -11,6 +11,8 @@
 
 mod balancing;
 
+use std::num::NonZeroU32;
+
 use balancing::{Asked, Behaviour, MS, Random, SECOND, Sent, Trial, at, endpoint, run};
 use tidegate_policy::{
     balance::Reason,
@@ -271,6 +273,37 @@ fn endpoint_that_drains_gets_less_and_less_and_nothing_at_the_end() {
 
 fn slow_middle_never(_: Asked, random: &mut Random) -> (f64, bool) {
     (random.around(MEDIAN_NS, 0.05), true)
+}
+
+/// With seventeen requests under way at each it is 3/4. With a tenth it is less: the estimate of one
+/// that is asked a third as often has decayed for three times as long.
+#[test]
+fn shares_follow_the_weights() {
+    for (rate, shares) in [(6.0, 0.63..=0.75), (1_000.0, 0.73..=0.77)] {
+        let sent: Vec<Sent> = (1..=SEEDS)
+            .flat_map(|seed| {
+                run(&Trial {
+                    rate,
+                    seconds: if rate < 100.0 { 2_000 } else { 60 },
+                    workers: 1,
+                    merged: false,
+                    seed,
+                    members: &|_| {
+                        let mut members = steady(10);
+                        for (index, endpoint, _) in &mut members {
+                            let weight = if *index < 5 { 1 } else { 3 };
+                            endpoint.weight = NonZeroU32::new(weight).unwrap();
+                        }
+                        members
+                    },
+                    behaves: &slow_middle_never,
+                })
+            })
+            .collect();
+        let heavy = share(&sent, |sent| sent.endpoint >= 5);
+        println!("{rate}/s: {heavy:.4} of 0.75");
+        assert!(shares.contains(&heavy), "{rate}: {heavy}");
+    }
 }
 
 /// Are three zones with three endpoints each; the proxy is in the first.

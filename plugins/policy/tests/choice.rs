@@ -391,6 +391,7 @@ fn requests_leave_the_own_zone_by_estimate_and_load() {
         (150.0, 0, 50.0, 1, true),
         (150.0, 0, 50.0, 3, false),
         (2_000.0, 0, 50.0, 30, true),
+        (2_000.0, 0, 50.0, 50, false),
     ];
     for (own_ms, own, other_ms, other, leaves) in cases {
         let look = |seat: Seat| {
@@ -409,6 +410,21 @@ fn requests_leave_the_own_zone_by_estimate_and_load() {
         };
         assert!(counts.iter().all(is_explained));
     }
+}
+
+/// Its turn is its turn: a newcomer that is slow at first would otherwise be left to other zones.
+#[test]
+fn newcomer_of_the_own_zone_keeps_its_turn() {
+    let candidates = [candidate(0), newcomer(1, 0.5), other_zone(2)];
+    let look = |seat: Seat| match seat.0 {
+        0 => sight(50.0, 0),
+        1 => sight(500.0, 3),
+        _ => sight(50.0, 0),
+    };
+    let counts = count(&prepared(&candidates, 1, look), look);
+    let outright = counts.get(&(1, Reason::Newcomer)).copied().unwrap();
+    assert_probability(outright, 0.25, "outright");
+    assert_eq!(of(&counts, 2), 0);
 }
 
 #[test]

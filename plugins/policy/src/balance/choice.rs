@@ -4,14 +4,14 @@
 //! at random are nearly as good and never agree on one. It is also all the same how many there are.
 //! Model: `load = estimate · (in_flight / weight + 1) / factor`, where `weight` is relative to the
 //! mean and `factor` is the slow start's (or the drain's), relative to the largest. `estimate` is
-//! the larger of the average of peaks and the age of the oldest request, at least 10 µs. With all weights alike the two are distinct and
-//! uniform; otherwise each is drawn by weight, and may be the same one twice. This is what one gets
-//! from as many equal endpoints as the weight says behind one address: shares follow the weights
-//! while nothing is under way, and under load as well.
+//! the larger of the average of peaks and the age of the oldest request, at least 10 µs. With all
+//! weights alike the two are distinct and uniform; otherwise each is drawn by weight, and may be the
+//! same one twice. This is what one gets from as many equal endpoints as the weight says behind one
+//! address: shares of equally fast ones follow the weights, idle or under load.
 //! A newcomer (factor below 1) that is drawn first is taken outright with probability `factor`, so
-//! that it is picked with probability factor/N whatever its load; but only up to three times its share
-//! `factor × mean` of the requests under way, or 8 by all workers, if that is more. While nobody
-//! has a sample of it, up to 6 by all workers, if it is at most 10 times as slow as the mean.
+//! that it is picked with probability factor/N whatever its load; but only up to three times its
+//! share `factor × mean` of the requests under way, or 8 by all workers, if that is more. While
+//! nobody has a sample of it, up to 6 by all workers, if it is at most 10 times as slow as the mean.
 //! Of several zones the own one's endpoints are compared, then `zones` decides.
 //! Inputs / Output: candidates, prepared on a tick; what is seen of an endpoint now; three draws.
 //! A seat, the reason, and the loads that were compared.
@@ -20,8 +20,8 @@
 //! Limits: ties go to the one that was drawn first, so that equals are picked alike. Draws are
 //! multiplied, not divided: an index is off from uniform by less than N/2^64. Loads are finite; at
 //! a factor of 0 an endpoint is no candidate.
-//! Scope: per worker VM. Cost: O(1) for a pick, two or three looks; O(N) to prepare, without
-//! allocation once N was reached; 40 bytes for each candidate, 12 more where weights differ.
+//! Scope: per worker VM. Cost: O(1) for a pick, at most four looks; O(N) to prepare, without
+//! allocation once N was reached; 56 bytes for each candidate, 24 more where weights differ.
 //! Source: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001; draws by
 //! weight after A. J. Walker's alias method, 1977. Differs from `(in_flight + 1) / weight`: with
 //! that, the heavier of two idle endpoints would always win.
@@ -273,7 +273,7 @@ impl Candidates {
         self.len() == 0
     }
 
-    /// Picks an endpoint. `look` is asked at most three times.
+    /// Picks an endpoint. `look` is asked at most four times.
     ///
     /// # Errors
     /// There is no candidate.
