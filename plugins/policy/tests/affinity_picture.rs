@@ -4,7 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, num::NonZeroU64};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    num::{NonZeroU32, NonZeroU64},
+};
 
 use tidegate_policy::{
     affinity::{
@@ -541,6 +546,51 @@ fn first_requests_of_one_client_agree_where_its_address_places_them() {
     let (reason, set) = place.respond(&one, 200, "10.0.0.3:80", scene.picture(), NOW);
     assert_eq!(reason, ResponseReason::Issued);
     assert_eq!(place.named_by(&set.unwrap(), NOW), "10.0.0.3:80");
+}
+
+#[test]
+fn new_sessions_go_where_a_member_takes_them_by_weight() {
+    let ejected = State::Ejected {
+        until: at(NOW + 30),
+    };
+    let gone = State::Vanished {
+        until: at(NOW + 30),
+    };
+    for (state, expected) in [
+        (AVAILABLE, false),
+        (State::Unknown, false),
+        (State::Probing, false),
+        (gone, false),
+        (State::Draining { until: at(NOW) }, true),
+        (ejected, true),
+    ] {
+        let scene = Scene::of_own(state);
+        assert_eq!(scene.checked.view().turns_away(), expected, "{state:?}");
+    }
+    let scene = Scene::of_own(ejected).with("10.0.0.3:80", |endpoint| {
+        endpoint.weight = NonZeroU32::new(3).unwrap();
+    });
+    let gateway = Gateway::with("");
+    let policy = &gateway.matcher.find(b"echo").unwrap().policy;
+    let new = || RequestDecision::unpinned(RequestReason::NewSession);
+    let heavy = (0..10_000_u64)
+        .filter(|number| {
+            let draw = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let placed = policy.place_anew(new(), draw, scene.picture());
+            assert_eq!(placed.reason, RequestReason::NewSessionByPicture);
+            assert_ne!(endpoint_of(&placed), OWN);
+            endpoint_of(&placed) == "10.0.0.3:80"
+        })
+        .count();
+    // n = 10 000, p = 3/4: four standard deviations are 173.
+    assert!((7_327..=7_673).contains(&heavy), "{heavy}");
+    let expired = RequestDecision::unpinned(RequestReason::RefusedExpired);
+    let placed = policy.place_anew(expired, 1, scene.picture());
+    assert_eq!(placed.reason, RequestReason::RefusedExpired);
+    assert!(placed.endpoint().is_some());
+    for picture in [NOTHING, Scene::new(&[(OWN, ejected)]).picture()] {
+        assert_eq!(policy.place_anew(new(), 1, picture), new());
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tidegate_policy::{
         Binding, Key, Kind, Match, RequestDecision, RequestReason, ResponseReason, ServedBy, Write,
         client_hash, key_hash, known_instance, on_key, present, query_hash,
     },
+    endpoints::Picture,
     hygiene,
     probe::{INSTANCE_HEADER, announced},
     units::WallTime,
@@ -220,6 +221,15 @@ fn decide(
         let client = client.and_then(|client| client_hash(&client));
         let picture = plugin.picture(cluster, clock::wall_time()?);
         return Ok(policy.place_first(decision, client, picture));
+    }
+    if plugin.endpoints.is_some() && decision.is_new() {
+        let picture = plugin.picture(cluster, clock::wall_time()?);
+        if let Picture::Known(known) = &picture
+            && known.view.turns_away()
+        {
+            let [draw] = entropy::draws()?;
+            return Ok(policy.place_anew(decision, draw, picture));
+        }
     }
     Ok(decision)
 }

@@ -66,7 +66,18 @@ impl Config {
         let mut problems = Problems::new();
         let clusters = check_clusters(&raw.clusters, &raw.endpoint_header, &mut problems);
         check_endpoint_header(&raw.endpoint_header, &mut problems);
-        let (key_source, keys) = check_keys(raw.keys, environment, &mut problems);
+        let (key_source, keys) = match raw.role {
+            Role::Listener => check_keys(raw.keys, environment, &mut problems),
+            Role::Upstream => check_no_keys(raw.keys, &mut problems),
+        };
+        if raw.role == Role::Upstream && raw.endpoints.is_none() {
+            problems.push(Problem::new(
+                "$.endpoints",
+                "upstream-role-without-endpoints",
+                "must be set where $.role is \"upstream\", got null",
+                "it watches for the picture of the endpoints and does nothing else",
+            ));
+        }
         if raw.endpoints.is_none() {
             check_without_endpoints(&raw.clusters, &mut problems);
         }
@@ -131,7 +142,7 @@ impl Config {
         &self.clusters
     }
 
-    /// Are the keys.
+    /// Are the keys; none in the role `upstream`.
     #[must_use]
     pub const fn keys(&self) -> &KeyRing {
         &self.keys
@@ -296,6 +307,22 @@ fn check_keys(
                 None
             };
             (KeySource::Environment(name), ring)
+        }
+    }
+}
+
+/// Takes no keys: a VM that only watches how attempts end has no use for a secret.
+fn check_no_keys(raw: RawKeys, problems: &mut Problems) -> (KeySource, Option<KeyRing>) {
+    match raw {
+        RawKeys::Environment(name) => (KeySource::Environment(name), Some(KeyRing::none())),
+        RawKeys::Inline(text) => {
+            problems.push(Problem::new(
+                "$.keys.inline",
+                "keys-with-upstream-role",
+                "must not be set where $.role is \"upstream\"",
+                "leave `keys` out",
+            ));
+            (KeySource::Inline(text), None)
         }
     }
 }

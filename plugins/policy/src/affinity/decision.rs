@@ -294,6 +294,32 @@ impl Policy {
         }
     }
 
+    /// Names an endpoint for a request that has no session: an available one, by weight and by
+    /// chance, which `draw` is. For a cluster with a member that takes nothing new
+    /// ([`turns_away`](crate::snapshot::SnapshotView::turns_away)): the proxy's own balancing does not
+    /// know that. Where nobody is available, the decision stays as it is.
+    pub fn place_anew(
+        &self,
+        decision: RequestDecision,
+        draw: u64,
+        picture: Picture<'_>,
+    ) -> RequestDecision {
+        let Picture::Known(known) = picture else {
+            return decision;
+        };
+        match best(draw.to_le_bytes(), known.view) {
+            Some(endpoint) if decision.is_new() => RequestDecision {
+                reason: match decision.reason {
+                    RequestReason::NewSession => RequestReason::NewSessionByPicture,
+                    // Why there is no session says more.
+                    reason => reason,
+                },
+                route: Route::New(Some(endpoint.into())),
+            },
+            _ => decision,
+        }
+    }
+
     /// Is the key that requests are placed by instead of a cookie.
     #[must_use]
     pub const fn key(&self) -> Option<&Key> {

@@ -52,6 +52,8 @@ reasons! {
         NewSession = "new_session",
         /// There was no cookie: the client's address named the endpoint.
         NewSessionByAddress = "new_session_by_address",
+        /// There was no cookie: some member takes nothing new, and one that does was named by chance.
+        NewSessionByPicture = "new_session_by_picture",
         /// The route has no cluster.
         NoCluster = "no_cluster",
         /// A valid cookie named the endpoint.
