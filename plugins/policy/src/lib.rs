@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod affinity;
+pub mod balance;
 pub mod config;
 pub mod digest;
 pub mod endpoints;
