@@ -19,7 +19,7 @@ mod lead;
 mod observe;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
-pub use follow::{Follower, Known, Picture, Unknown};
+pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
 pub use lead::{Answer, Call, CallKey, Lead, LeadCounts, Publication};
 pub use observe::{Attempt, Observer};
 

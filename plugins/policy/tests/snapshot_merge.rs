@@ -19,6 +19,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const NOTHING: Observed = Observed {
     generation: 1,
     latency: None,
+    since: 0,
     counts: Counts {
         successes: 0,
         gateway_failures: 0,
@@ -65,6 +66,7 @@ fn snapshot() -> Snapshot {
     snapshot
 }
 
+/// Is a report whose endpoints begin in it, unless they say that they began earlier.
 fn report(worker: u64, sequence: u64, now: WallTime, seen: &[(u16, Observed)]) -> Vec<u8> {
     let mut report = Report::new(ReportHeader {
         configuration: 1,
@@ -74,7 +76,12 @@ fn report(worker: u64, sequence: u64, now: WallTime, seen: &[(u16, Observed)]) -
         reported_at: now,
     });
     for (port, observed) in seen {
-        assert_eq!(report.try_push(address(*port), *observed), Ok(()));
+        let since = match observed.since {
+            0 => u32::try_from(sequence & u64::from(u32::MAX)).unwrap(),
+            since => since,
+        };
+        let observed = Observed { since, ..*observed };
+        assert_eq!(report.try_push(address(*port), observed), Ok(()));
     }
     let mut bytes = Vec::new();
     report.encode(&mut bytes);
@@ -93,7 +100,7 @@ fn merge(
     merger.merge(snapshot, views, LIMIT, project, now)
 }
 
-fn failed(gateway_failures: u16, gateway_row: u8) -> Observed {
+fn failed(gateway_failures: u32, gateway_row: u8) -> Observed {
     Observed {
         counts: Counts {
             gateway_failures,
@@ -104,7 +111,7 @@ fn failed(gateway_failures: u16, gateway_row: u8) -> Observed {
     }
 }
 
-fn succeeded(successes: u16) -> Observed {
+fn succeeded(successes: u32) -> Observed {
     Observed {
         counts: Counts {
             successes,
@@ -231,7 +238,7 @@ fn rows_saturate() {
     for sequence in 1..=3 {
         let reports = [(
             0,
-            report(1, sequence, at_ms(0), &[(1, failed(u16::MAX, 255))]),
+            report(1, sequence, at_ms(0), &[(1, failed(u32::MAX, 255))]),
         )];
         merge(&mut merger, &mut snapshot, &reports, at_ms(0));
         assert_eq!(failures(&snapshot, 1).gateway_in_row, 255);
@@ -362,12 +369,97 @@ fn new_leader_does_not_count_again_what_the_old_one_may_have_counted() {
     assert_eq!(failures(&snapshot, 1).gateway_in_row, 4);
 }
 
+/// Is a total of gateway failures that has been kept since the first report.
+fn in_all(gateway_failures: u32, gateway_row: u8) -> Observed {
+    Observed {
+        since: 1,
+        ..failed(gateway_failures, gateway_row)
+    }
+}
+
+#[test]
+fn totals_count_once_and_reports_that_nobody_read_lose_nothing() {
+    let (mut merger, mut snapshot) = (Merger::new(), snapshot());
+    let mut turn = |sequence, seen: Observed| {
+        let reports = [(0, report(1, sequence, at_ms(0), &[(1, seen)]))];
+        let merged = merge(&mut merger, &mut snapshot, &reports, at_ms(0));
+        (
+            merged.counts[0].1.gateway_failures,
+            merged.lost,
+            failures(&snapshot, 1).gateway_in_row,
+        )
+    };
+    assert_eq!(turn(1, in_all(2, 2)), (2, 0, 2));
+    assert_eq!(turn(2, in_all(2, 2)), (0, 0, 2));
+    // Three reports were overwritten; what they said is in this one.
+    assert_eq!(turn(6, in_all(7, 7)), (5, 3, 7));
+    // The endpoint was left out for a while and begins again, with a number that looks like growth.
+    let again = Observed {
+        since: 9,
+        ..failed(8, 8)
+    };
+    assert_eq!(turn(9, again), (8, 2, 15));
+    // One that was not left out and stands still is no news, whatever its row.
+    assert_eq!(turn(10, again), (0, 0, 15));
+}
+
+#[test]
+fn totals_may_wrap() {
+    let (mut merger, mut snapshot) = (Merger::new(), snapshot());
+    let mut turn = |sequence, seen: Observed| {
+        let reports = [(0, report(1, sequence, at_ms(0), &[(1, seen)]))];
+        merge(&mut merger, &mut snapshot, &reports, at_ms(0)).counts[0]
+            .1
+            .gateway_failures
+    };
+    assert_eq!(turn(1, in_all(u32::MAX - 1, 1)), u32::MAX - 1);
+    assert_eq!(turn(2, in_all(3, 5)), 5);
+}
+
+#[test]
+fn new_leader_compares_with_the_first_report_that_it_sees() {
+    let mut snapshot = snapshot();
+    let mut merger = Merger::new();
+    let mut turn = |worker, sequence, seen: &[(u16, Observed)]| {
+        let reports = [(0, report(worker, sequence, at_ms(0), seen))];
+        let merged = merge(&mut merger, &mut snapshot, &reports, at_ms(0));
+        let counts = merged.counts.iter();
+        counts
+            .map(|(address, counts)| (address.port, counts.gateway_failures))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(turn(1, 40, &[(1, in_all(9, 1))]), [(1, 0)]);
+    // What joins later is all news.
+    let joined = Observed {
+        since: 41,
+        ..failed(3, 3)
+    };
+    let seen = [(1, in_all(10, 2)), (2, joined)];
+    assert_eq!(turn(1, 41, &seen), [(1, 1), (2, 3)]);
+    // Another worker in the same slot has totals of its own.
+    assert_eq!(turn(2, 7, &[(1, in_all(99, 1))]), [(1, 0)]);
+    assert_eq!(turn(2, 8, &[(1, in_all(100, 1))]), [(1, 1)]);
+}
+
+#[test]
+fn endpoint_of_which_the_worker_knows_no_generation_is_the_present_one() {
+    let (mut merger, mut snapshot) = (Merger::new(), snapshot());
+    let seen = Observed {
+        generation: 0,
+        ..failed(2, 2)
+    };
+    let reports = [(0, report(1, 1, at_ms(0), &[(1, seen)]))];
+    let merged = merge(&mut merger, &mut snapshot, &reports, at_ms(0));
+    assert_eq!(merged.other_generations, 0);
+    assert_eq!(failures(&snapshot, 1).gateway_in_row, 2);
+}
+
 #[test]
 fn what_concerns_others_is_counted_and_left_out() {
     let (mut merger, mut snapshot) = (Merger::new(), snapshot());
     let before = snapshot.clone();
     let earlier = Observed {
-        generation: 0,
+        generation: 2,
         ..failed(9, 9)
     };
     let seen = [(1, earlier), (4, failed(9, 9))];
@@ -400,15 +492,16 @@ fn what_concerns_others_is_counted_and_left_out() {
 
 fn any_observed() -> impl Strategy<Value = Observed> {
     let latency = proptest::option::of((0..4000_u64, 0..20_000_u64));
-    (0..2_u32, latency, any::<[u8; 5]>()).prop_map(|(generation, latency, numbers)| {
+    (0..3_u32, latency, any::<[u8; 5]>()).prop_map(|(generation, latency, numbers)| {
         let [successes, gateway, local, gateway_row, local_row] = numbers.map(|byte| byte % 8);
         Observed {
             generation,
             latency: latency.map(|(ms, at)| Latency::new(Duration::from_millis(ms), at_ms(at))),
+            since: 0,
             counts: Counts {
-                successes: u16::from(successes.saturating_sub(5)),
-                gateway_failures: u16::from(gateway),
-                local_failures: u16::from(local),
+                successes: u32::from(successes.saturating_sub(5)),
+                gateway_failures: u32::from(gateway),
+                local_failures: u32::from(local),
             },
             gateway_row,
             local_row,
@@ -440,8 +533,8 @@ proptest! {
             let failures = one.get(address).unwrap().failures;
             let own = slots.iter()
                 .filter_map(|(_, seen)| seen.get(&address.port))
-                .map(|seen| u16::from(seen.gateway_row)).max().unwrap_or(0);
-            prop_assert!(u16::from(failures.gateway_in_row) <= counts.gateway_failures.max(own));
+                .map(|seen| u32::from(seen.gateway_row)).max().unwrap_or(0);
+            prop_assert!(u32::from(failures.gateway_in_row) <= counts.gateway_failures.max(own));
         }
     }
 }

@@ -23,10 +23,11 @@ const HEADER: ReportHeader = ReportHeader {
 const OBSERVED: Observed = Observed {
     generation: 9,
     latency: None,
+    since: 0xfedc_ba98,
     counts: Counts {
         successes: 1,
-        gateway_failures: 2,
-        local_failures: 3,
+        gateway_failures: 0x1_0002,
+        local_failures: u32::MAX,
     },
     gateway_row: 4,
     local_row: 5,
@@ -69,6 +70,7 @@ fn report_opens_as_it_was_written_and_no_flipped_bit_does() {
     assert_eq!(entries.len(), 2);
     assert_eq!(entries[0].0, address(1));
     assert_eq!(entries[1].1.counts, OBSERVED.counts);
+    assert_eq!(entries[1].1.since, OBSERVED.since);
     assert_eq!((entries[1].1.gateway_row, entries[1].1.local_row), (4, 5));
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
@@ -92,7 +94,7 @@ fn report_is_bounded_and_what_finds_no_room_is_told() {
     assert_eq!(report.try_push(address(0), later), Ok(()));
     assert_eq!((report.len(), MAX_REPORT_ENTRIES), (1024, 1024));
     let bytes = encoded(&report);
-    assert_eq!((bytes.len(), MAX_REPORT_BYTES), (42_056, 42_056));
+    assert_eq!((bytes.len(), MAX_REPORT_BYTES), (52_296, 52_296));
     let first = ReportView::open(&bytes).unwrap().iter().next();
     assert_eq!(first, Some((address(0), later)));
 }

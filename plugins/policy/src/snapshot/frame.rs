@@ -56,6 +56,12 @@ pub enum SnapshotError {
         /// Is the position of the second of both, from 0.
         index: usize,
     },
+    /// Is of another cluster than the one whose key it lies under.
+    #[error("of another cluster")]
+    OtherCluster,
+    /// Was made under another configuration; its key says so too.
+    #[error("of another configuration")]
+    OtherConfiguration,
     /// There are more records than a reader takes.
     #[error("must have at most {max} records, got {count}")]
     TooMany {

@@ -9,12 +9,18 @@
 //! of anybody it is the longest row that a worker which failed since then has itself. Order among
 //! workers within one report is not known: a row is thus noticed at most one report later than by
 //! one observer, and never later than by isolated workers.
+//! Totals: reports say how much in all, and what is merged is the difference to the same worker's
+//! last report, so that a report that was overwritten unread loses nothing. An endpoint stays in a
+//! worker's reports for a while after its last news; one that was left out begins again from zero,
+//! with the sequence of that report. Whoever sees one report in every five counts everything once.
 //! Limits: reports of another configuration or cluster, stale ones and repeated ones are counted
 //! and left out; so is what was seen of an endpoint that is no member or of an earlier generation.
 //! A worker whose first report that is seen has a sequence above 1 may have been counted by the
 //! leader before: its estimates are taken, its failures from the next report on. Times ahead of the
 //! clock count as now, so that an estimate from the future decays.
-//! Cost: O(entries · log endpoints), 16 bytes for each of 64 slots, 26 for each endpoint with news.
+//! Cost: O(entries · log endpoints). Of each slot the totals of the last report are kept: at most
+//! 1 024 of 36 bytes, 2.4 MB for 64 slots that all report as many; endpoints that leave the
+//! membership leave the reports soon after. 34 bytes for each endpoint with news while it merges.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{num::NonZeroU32, time::Duration};
@@ -31,11 +37,20 @@ use crate::units::WallTime;
 /// Is how many slots workers report into.
 pub const MAX_SLOTS: usize = 64;
 
-/// Remembers which reports of one cluster were merged.
-#[derive(Clone, Debug)]
+/// Remembers what the last reports on one cluster said.
+#[derive(Clone, Debug, Default)]
 pub struct Merger {
-    /// Are worker and sequence of the last report of each slot.
-    last: [Option<(u64, u64)>; MAX_SLOTS],
+    /// Is the last report of each slot.
+    last: BTreeMap<usize, Last>,
+}
+
+/// Is what a slot's last report said.
+#[derive(Clone, Debug)]
+struct Last {
+    worker: u64,
+    sequence: u64,
+    /// Are first report and totals of each endpoint, sorted by address.
+    totals: Vec<(EndpointAddress, u32, Counts)>,
 }
 
 /// Says what a merge did.
@@ -80,7 +95,7 @@ impl Merger {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            last: [None; MAX_SLOTS],
+            last: BTreeMap::new(),
         }
     }
 
@@ -99,18 +114,22 @@ impl Merger {
         let mut merged = Merged::default();
         let mut news: BTreeMap<EndpointAddress, News> = BTreeMap::new();
         for (slot, report) in reports {
-            let Some(counted) = self.admit(snapshot, slot, &report, limit, now, &mut merged) else {
+            let Some(last) = self.admit(snapshot, slot, &report, limit, now, &mut merged) else {
                 continue;
             };
             for (address, observed) in report.iter() {
+                let counts = last.difference(&address, &observed);
                 match snapshot.get(&address) {
                     None => bump(&mut merged.unknown_endpoints),
-                    Some(endpoint) if endpoint.since.generation != observed.generation => {
+                    Some(endpoint)
+                        if observed.generation != 0
+                            && endpoint.since.generation != observed.generation =>
+                    {
                         bump(&mut merged.other_generations);
                     }
                     Some(_) => {
                         let news = news.entry(address).or_default();
-                        news.add(&observed, counted, &project, now);
+                        news.add(&observed, counts, &project, now);
                     }
                 }
             }
@@ -122,7 +141,7 @@ impl Merger {
         merged
     }
 
-    /// Says whether a report is merged, and whether its outcomes are.
+    /// Says whether a report is merged, and if so what its totals are compared with.
     fn admit(
         &mut self,
         snapshot: &Snapshot,
@@ -131,40 +150,70 @@ impl Merger {
         limit: Duration,
         now: WallTime,
         merged: &mut Merged,
-    ) -> Option<bool> {
+    ) -> Option<Base> {
         let header = report.header();
         let ours = header.configuration == snapshot.header.configuration
             && header.cluster == snapshot.header.cluster;
-        let Some(last) = self.last.get_mut(slot).filter(|_| ours) else {
+        if !ours || slot >= MAX_SLOTS {
             bump(&mut merged.foreign);
             return None;
-        };
+        }
         if is_stale(header.reported_at, now, limit) {
             bump(&mut merged.stale);
             return None;
         }
-        let seen = last.filter(|(worker, _)| *worker == header.worker);
-        let counted = match seen {
-            Some((_, sequence)) if header.sequence <= sequence => {
+        let seen = self
+            .last
+            .get(&slot)
+            .filter(|last| last.worker == header.worker)
+            .map(|last| last.sequence);
+        if let Some(sequence) = seen {
+            if header.sequence <= sequence {
                 bump(&mut merged.repeated);
                 return None;
             }
-            Some((_, sequence)) => {
-                let between = header.sequence.saturating_sub(sequence).saturating_sub(1);
-                merged.lost = merged.lost.saturating_add(between);
-                true
-            }
-            None => header.sequence <= 1,
-        };
-        *last = Some((header.worker, header.sequence));
+            let between = header.sequence.saturating_sub(sequence).saturating_sub(1);
+            merged.lost = merged.lost.saturating_add(between);
+        }
         bump(&mut merged.reports);
-        Some(counted)
+        let last = Last {
+            worker: header.worker,
+            sequence: header.sequence,
+            totals: report
+                .iter()
+                .map(|(address, observed)| (address, observed.since, observed.counts))
+                .collect(),
+        };
+        let before = self.last.insert(slot, last);
+        Some(match before {
+            Some(before) if seen.is_some() => Base::Totals(before.totals),
+            _ if header.sequence <= 1 => Base::Totals(Vec::new()),
+            _ => Base::Unknown,
+        })
     }
 }
 
-impl Default for Merger {
-    fn default() -> Self {
-        Self::new()
+/// Is what a report's totals are compared with.
+enum Base {
+    /// Those of the worker's last report.
+    Totals(Vec<(EndpointAddress, u32, Counts)>),
+    /// Nobody knows what was counted before: this report is what later ones are compared with.
+    Unknown,
+}
+
+impl Base {
+    /// Is what came since the last report.
+    fn difference(&self, address: &EndpointAddress, observed: &Observed) -> Counts {
+        let Self::Totals(totals) = self else {
+            return Counts::default();
+        };
+        let before = totals
+            .binary_search_by(|(other, ..)| other.cmp(address))
+            .ok()
+            .and_then(|place| totals.get(place))
+            .filter(|(_, since, _)| *since == observed.since)
+            .map_or(Counts::default(), |(.., counts)| *counts);
+        observed.counts.wrapping_since(before)
     }
 }
 
@@ -172,17 +221,13 @@ impl News {
     fn add(
         &mut self,
         observed: &Observed,
-        counted: bool,
+        counts: Counts,
         project: &impl Fn(NonZeroU32, Duration) -> u32,
         now: WallTime,
     ) {
         self.latency = self
             .latency
             .max_by_order(projected(observed.latency, project, now));
-        if !counted {
-            return;
-        }
-        let counts = observed.counts;
         self.counts = self.counts.saturating_add(counts);
         if counts.gateway_failures > 0 {
             self.gateway_row = self.gateway_row.max(observed.gateway_row);
@@ -267,11 +312,11 @@ fn projected(
 }
 
 /// Is the row of failures after all workers reported: see the header.
-fn row(before: u8, anybody_succeeded: bool, failures: u16, longest_own: u8) -> u8 {
+fn row(before: u8, anybody_succeeded: bool, failures: u32, longest_own: u8) -> u8 {
     let grown = if anybody_succeeded {
         0
     } else {
-        u32::from(before).saturating_add(u32::from(failures))
+        u32::from(before).saturating_add(failures)
     };
     u8::try_from(grown).unwrap_or(u8::MAX).max(longest_own)
 }

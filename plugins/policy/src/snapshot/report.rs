@@ -1,4 +1,4 @@
-//! What one worker saw since its last report.
+//! What one worker saw, in totals: a report that nobody read is made good by the next.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -14,10 +14,10 @@ use crate::units::WallTime;
 pub const MAX_REPORT_ENTRIES: usize = 1024;
 
 /// Is the length of an endpoint in a report: address 19, generation 4, latency 4, its time 6,
-/// counters 6, rows 2.
-pub const REPORT_ENTRY_BYTES: usize = 41;
+/// first report 4, counters 12, rows 2.
+pub const REPORT_ENTRY_BYTES: usize = 51;
 
-/// Is the longest report in bytes; 64 slots of it take 2.7 MB of the proxy's memory.
+/// Is the longest report in bytes; 64 slots of it take 3.4 MB of the proxy's memory.
 pub const MAX_REPORT_BYTES: usize =
     HEADER_BYTES + MAX_REPORT_ENTRIES * REPORT_ENTRY_BYTES + CHECKSUM_BYTES;
 
@@ -52,11 +52,15 @@ pub struct ReportHeader {
 /// workers prefer the same endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Observed {
-    /// Is the generation of the endpoint that this was seen of; another one's is not merged.
+    /// Is the generation of the endpoint that this was seen of; another one's is not merged. Zero:
+    /// the worker did not know it, so that it is taken for the present one.
     pub generation: u32,
     /// Is the worker's own estimate; `None` where it took no sample yet.
     pub latency: Option<Latency>,
-    /// Are the outcomes since the last report.
+    /// Is the sequence of the first report that has this endpoint, its lowest 32 bits: an endpoint
+    /// that was left out in between begins again.
+    pub since: u32,
+    /// Are the outcomes since that first report, those in it included.
     pub counts: Counts,
     /// Is how many gateway failures in a row this worker saw up to now, over all its reports.
     pub gateway_row: u8,
@@ -64,19 +68,29 @@ pub struct Observed {
     pub local_row: u8,
 }
 
-/// Are outcomes of attempts; each saturates.
+/// Are outcomes of attempts. As totals they wrap: only differences mean anything.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Are attempts that were answered without a gateway failure.
-    pub successes: u16,
+    pub successes: u32,
     /// Are attempts that were answered with 502, 503 or 504.
-    pub gateway_failures: u16,
+    pub gateway_failures: u32,
     /// Are attempts that the proxy gave up: connect failure, reset, timeout.
-    pub local_failures: u16,
+    pub local_failures: u32,
 }
 
 impl Counts {
-    /// Is the sum of both.
+    /// Is what came since `earlier`, where that was at most 2^32 − 1 of each.
+    #[must_use]
+    pub const fn wrapping_since(self, earlier: Self) -> Self {
+        Self {
+            successes: self.successes.wrapping_sub(earlier.successes),
+            gateway_failures: self.gateway_failures.wrapping_sub(earlier.gateway_failures),
+            local_failures: self.local_failures.wrapping_sub(earlier.local_failures),
+        }
+    }
+
+    /// Is the sum of both; each saturates.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self {
@@ -114,7 +128,7 @@ impl Report {
     /// Times are rounded down to milliseconds where they are encoded.
     ///
     /// # Errors
-    /// There is no room. The worker keeps its counts and reports this endpoint first next time.
+    /// There is no room.
     pub fn try_push(
         &mut self,
         address: EndpointAddress,
@@ -159,6 +173,7 @@ impl Report {
             Latency::put(observed.latency, out);
             let counts = observed.counts;
             for count in [
+                observed.since,
                 counts.successes,
                 counts.gateway_failures,
                 counts.local_failures,
@@ -266,10 +281,11 @@ fn read_entry(record: &[u8]) -> Option<(EndpointAddress, Observed)> {
     let observed = Observed {
         generation: fields.u32()?,
         latency: Latency::take(&mut fields)?,
+        since: fields.u32()?,
         counts: Counts {
-            successes: fields.u16()?,
-            gateway_failures: fields.u16()?,
-            local_failures: fields.u16()?,
+            successes: fields.u32()?,
+            gateway_failures: fields.u32()?,
+            local_failures: fields.u32()?,
         },
         gateway_row: fields.u8()?,
         local_row: fields.u8()?,
