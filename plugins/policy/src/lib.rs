@@ -17,10 +17,12 @@ extern crate std;
 pub mod affinity;
 pub mod config;
 pub mod digest;
+
 pub mod endpoints;
 pub mod hygiene;
 pub mod lease;
 pub mod membership;
+pub mod panic_mode;
 pub mod plan;
 pub mod probe;
 pub mod slots;
