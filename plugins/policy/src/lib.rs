@@ -18,6 +18,7 @@ pub mod affinity;
 pub mod config;
 pub mod digest;
 
+pub mod ejection;
 pub mod endpoints;
 pub mod hygiene;
 pub mod lease;

@@ -2,8 +2,6 @@
 //!
 //! `BLESS=1 cargo test -p tidegate-policy --test panic_mode` writes the table again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{fmt::Write, fs, num::NonZeroU32};
 
 use proptest::prelude::*;

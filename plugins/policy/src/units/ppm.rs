@@ -64,8 +64,8 @@ impl Ppm {
     /// Is this share of `number`, rounded down.
     #[must_use]
     pub fn share_of(self, number: u32) -> u32 {
-        let share = u64::from(number).saturating_mul(u64::from(self.0)) / u64::from(ONE_PPM);
-        u32::try_from(share).unwrap_or(number)
+        let parts = u64::from(number).saturating_mul(u64::from(self.0));
+        u32::try_from(parts / 1_000_000).unwrap_or(number)
     }
 
     /// Writes it as a ratio that [`Self::from_ratio`] reads back: `0.25`, `1`.
