@@ -14,14 +14,24 @@
 //! keys carry the block's digest; other blocks work apart.
 
 mod config;
+mod estimate;
 mod follow;
+mod keys;
 mod lead;
 mod observe;
+mod seen;
+mod status;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
+pub use estimate::{DECAY, decayed};
 pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
-pub use lead::{Answer, Call, CallKey, Lead, LeadCounts, Publication};
-pub use observe::{Attempt, Observer};
+pub use keys::{seen_key, slot_key};
+pub use lead::{
+    Answer, Call, CallKey, Happened, Lead, LeadCounts, MAX_SEEN, Publication, SourceError,
+};
+pub use observe::{Attempt, KEPT_REPORTS, Observer, ObserverCounts};
+pub use seen::{SEEN_FORMAT, Seen, SeenError, decode_seen, encode_seen};
+pub use status::{MAX_STATUS_BYTES, Status, StatusQuery};
 
 use core::time::Duration;
 

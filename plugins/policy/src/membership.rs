@@ -38,6 +38,7 @@ mod question;
 mod refusal;
 mod roster;
 mod stats;
+pub(crate) mod timer;
 mod walk;
 mod want;
 

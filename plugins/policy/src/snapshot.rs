@@ -49,8 +49,8 @@ pub use keys::{MAX_KEY_BYTES, cluster_digest, snapshot_key, versions_key};
 pub use merge::{MAX_SLOTS, Merged, Merger};
 pub use picture::{Header, Iter, MAX_ENDPOINTS, MAX_ZONE_BYTES, MAX_ZONES, PushError, Snapshot};
 pub use report::{
-    Counts, MAX_REPORT_BYTES, MAX_REPORT_ENTRIES, Observed, REPORT_ENTRY_BYTES, Report, ReportFull,
-    ReportHeader, ReportView, ReportViews,
+    Counts, MAX_REPORT_BYTES, MAX_REPORT_ENTRIES, Observed, REPORT_ENTRY_BYTES,
+    REPORT_OVERHEAD_BYTES, Report, ReportFull, ReportHeader, ReportView, ReportViews,
 };
 pub use versions::{MAX_CLUSTERS, Offer, Version, Versions, VersionsFull, VersionsView};
 pub use view::{Checked, Entry, SnapshotView};

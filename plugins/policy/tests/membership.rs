@@ -490,7 +490,7 @@ fn restored_cluster_goes_on_where_the_former_leader_stopped() {
         membership.restore(
             "echo",
             generation,
-            at(10),
+            Some(at(10)),
             members.map(|(address, zone, member)| (*address, zone.as_str(), *member)),
             at(20),
         )

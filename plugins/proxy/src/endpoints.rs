@@ -85,8 +85,13 @@ impl Endpoints {
         attempt: Attempt,
         now: WallTime,
     ) {
+        let generation = match self.follower.picture(cluster, now) {
+            Picture::Known(known) => known.view.get(&address),
+            Picture::Unknown(_) => None,
+        }
+        .map_or(0, |entry| entry.endpoint.since.generation);
         if let Some(observer) = &mut self.observer {
-            observer.on_attempt(cluster, address, attempt, now);
+            observer.on_attempt(cluster, address, generation, attempt, now);
         }
     }
 }

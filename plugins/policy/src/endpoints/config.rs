@@ -1,155 +1,19 @@
-//! The `endpoints` block of a plugin's configuration. Every default stands here.
+//! The `endpoints` block of a plugin's configuration, checked.
 
-use alloc::{string::String, vec::Vec};
+mod check;
+mod raw;
+
+use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
-use serde::Deserialize;
+pub use raw::RawEndpoints;
 
 use crate::{
-    config::Problems,
+    config::{format_duration, write_json_string},
     digest::fnv1a_64,
-    membership::{Listing, StaticEndpoint, static_listing},
+    membership::Listing,
     probe,
 };
-
-/// Keeps a picture of the clusters' endpoints.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Endpoints"))]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct RawEndpoints {
-    /// The clusters to know, at most 64; none for every cluster that requests go to.
-    pub(crate) clusters: Vec<RawSelector>,
-    /// Where their endpoints are known from.
-    pub(crate) source: RawSource,
-    /// How endpoints are asked whether they are ready; null for not at all.
-    pub(crate) probe: Option<probe::RawConfig>,
-    /// How long an endpoint that left its cluster counts as draining: 1s to 1h.
-    pub(crate) drain_window: String,
-    /// How old the picture may get until requests do without it: 5s to 1h.
-    pub(crate) stale_after: String,
-    /// The path at which this plugin shows the picture as JSON; null for nowhere. Whoever reaches
-    /// the listener can read it.
-    pub(crate) status_path: Option<String>,
-}
-
-/// One cluster, or all whose names begin alike. Exactly one of both is set.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "EndpointsCluster"))]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(crate) struct RawSelector {
-    /// The exact name of an Envoy cluster.
-    pub(crate) name: Option<String>,
-    /// The beginning of the names of Envoy clusters; empty matches all.
-    pub(crate) prefix: Option<String>,
-}
-
-/// Where endpoints are known from.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Source"))]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object with one field, `admin`, `feed`, `learned` or `static`",
-    rename_all = "snake_case"
-)]
-pub(crate) enum RawSource {
-    /// Envoy's own admin interface: follows discovery, up to 1 000 endpoints.
-    Admin(RawAdmin),
-    /// An HTTP server that lists endpoints, up to 10 000.
-    Feed(RawFeed),
-    /// Whoever serves a request.
-    Learned(RawLearned),
-    /// The configuration itself.
-    Static(Vec<RawStaticCluster>),
-}
-
-/// How Envoy's admin is asked.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Admin"))]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(crate) struct RawAdmin {
-    /// The Envoy cluster that leads to the admin.
-    pub(crate) cluster: String,
-    /// How often the membership counters are looked at: 250ms to 1m.
-    pub(crate) interval: String,
-    /// How often the whole list is read when no counter moved: 5s to 1h.
-    pub(crate) refresh: String,
-}
-
-/// How a feed is asked.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Feed"))]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(crate) struct RawFeed {
-    /// The Envoy cluster that leads to the server.
-    pub(crate) cluster: String,
-    /// The path of the list.
-    pub(crate) path: String,
-    /// The `host` of the request; null for the cluster's name.
-    pub(crate) host: Option<String>,
-    /// How often it is asked: 250ms to 1m.
-    pub(crate) interval: String,
-    /// How long an answer may take: 100ms to 1m.
-    pub(crate) timeout: String,
-}
-
-/// Has no fields.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Learned"))]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(crate) struct RawLearned {}
-
-/// The endpoints of one cluster.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "StaticCluster"))]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(crate) struct RawStaticCluster {
-    /// The exact name of an Envoy cluster.
-    pub(crate) cluster: String,
-    /// Its endpoints.
-    pub(crate) endpoints: Vec<StaticEndpoint>,
-}
-
-impl Default for RawEndpoints {
-    fn default() -> Self {
-        Self {
-            clusters: Vec::new(),
-            source: RawSource::Admin(RawAdmin::default()),
-            probe: None,
-            drain_window: String::from("60s"),
-            stale_after: String::from("60s"),
-            status_path: None,
-        }
-    }
-}
-
-impl Default for RawAdmin {
-    fn default() -> Self {
-        Self {
-            cluster: String::from("envoy_admin"),
-            interval: String::from("1s"),
-            refresh: String::from("30s"),
-        }
-    }
-}
-
-impl Default for RawFeed {
-    fn default() -> Self {
-        Self {
-            cluster: String::from("endpoint_feed"),
-            path: String::from("/endpoints"),
-            host: None,
-            interval: String::from("2s"),
-            timeout: String::from("1s"),
-        }
-    }
-}
 
 /// Is the checked block.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -184,6 +48,81 @@ pub enum Source {
     Static(Vec<Listing>),
 }
 
+impl Source {
+    /// Is the cluster that leads to the source; `None` where nobody is asked.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::Admin(admin) => Some(&admin.cluster),
+            Self::Feed(feed) => Some(&feed.cluster),
+            Self::Learned | Self::Static(_) => None,
+        }
+    }
+
+    fn write_json(&self, json: &mut String) {
+        match self {
+            Self::Admin(admin) => {
+                json.push_str("{\"admin\":{\"cluster\":");
+                write_json_string(json, &admin.cluster);
+                write_durations(
+                    json,
+                    [("interval", admin.interval), ("refresh", admin.refresh)],
+                );
+                json.push('}');
+            }
+            Self::Feed(feed) => {
+                json.push_str("{\"feed\":{\"cluster\":");
+                write_json_string(json, &feed.cluster);
+                json.push_str(",\"path\":");
+                write_json_string(json, &feed.path);
+                json.push_str(",\"host\":");
+                write_json_string(json, &feed.host);
+                write_durations(
+                    json,
+                    [("interval", feed.interval), ("timeout", feed.timeout)],
+                );
+                json.push('}');
+            }
+            Self::Learned => json.push_str("{\"learned\":{}"),
+            Self::Static(listings) => {
+                json.push_str("{\"static\":[");
+                for (index, listing) in listings.iter().enumerate() {
+                    json.push_str(if index == 0 { "" } else { "," });
+                    write_listing(json, listing);
+                }
+                json.push(']');
+            }
+        }
+        json.push('}');
+    }
+}
+
+fn write_durations<const N: usize>(json: &mut String, fields: [(&str, Duration); N]) {
+    for (name, duration) in fields {
+        json.push(',');
+        write_json_string(json, name);
+        json.push(':');
+        write_json_string(json, &format_duration(duration));
+    }
+}
+
+/// Writes a cluster of a static source.
+fn write_listing(json: &mut String, listing: &Listing) {
+    json.push_str("{\"cluster\":");
+    write_json_string(json, listing.cluster());
+    json.push_str(",\"endpoints\":[");
+    for (index, (address, listed)) in listing.endpoints().enumerate() {
+        json.push_str(if index == 0 { "" } else { "," });
+        json.push_str(&format!(
+            "{{\"address\":\"{address}\",\"weight\":{},\"zone\":",
+            listed.weight
+        ));
+        write_json_string(json, listing.zone(listed.zone));
+        json.push('}');
+    }
+    json.push_str("]}");
+}
+
 /// Says how Envoy's admin is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Admin {
@@ -211,23 +150,52 @@ pub struct Feed {
 }
 
 impl Config {
-    /// Checks a block at `path` (`$.endpoints`). `None` exactly where it added a problem.
-    pub fn check(raw: &RawEndpoints, path: &str, problems: &mut Problems) -> Option<Self> {
-        let _ = (raw, path, problems, static_listing);
-        None
-    }
-
     /// Appends the block as JSON with every default, in the order of the documentation. Reading it
     /// gives an equal one.
     pub fn write_json(&self, json: &mut String) {
-        let _ = (self, json);
+        self.write_picture(json);
+        json.push_str(",\"stale_after\":");
+        write_json_string(json, &format_duration(self.stale_after));
+        json.push_str(",\"status_path\":");
+        match &self.status_path {
+            Some(path) => write_json_string(json, path),
+            None => json.push_str("null"),
+        }
+        json.push('}');
     }
 
     /// Names what the picture depends on: VMs with equal digests share one. `stale_after` and
     /// `status_path`, which each reader has for itself, have no part in it.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        fnv1a_64(b"")
+        let mut json = String::new();
+        self.write_picture(&mut json);
+        fnv1a_64(json.as_bytes())
+    }
+
+    /// Appends the fields that the picture depends on; the bracket stays open.
+    fn write_picture(&self, json: &mut String) {
+        json.push_str("{\"clusters\":[");
+        for (index, selector) in self.clusters.iter().enumerate() {
+            let (field, text) = match selector {
+                Selector::Name(name) => ("name", name),
+                Selector::Prefix(prefix) => ("prefix", prefix),
+            };
+            json.push_str(if index == 0 { "{\"" } else { ",{\"" });
+            json.push_str(field);
+            json.push_str("\":");
+            write_json_string(json, text);
+            json.push('}');
+        }
+        json.push_str("],\"source\":");
+        self.source.write_json(json);
+        json.push_str(",\"probe\":");
+        match &self.probe {
+            Some(probe) => probe.write_json(json),
+            None => json.push_str("null"),
+        }
+        json.push_str(",\"drain_window\":");
+        write_json_string(json, &format_duration(self.drain_window));
     }
 
     /// Are the clusters to know; none for all.
@@ -236,14 +204,17 @@ impl Config {
         &self.clusters
     }
 
-    /// Says whether a cluster with this name is to be known.
+    /// Says whether a cluster with this name is to be known. The one that leads to the source never
+    /// is, whatever prefix covers it.
     #[must_use]
     pub fn knows(&self, cluster: &[u8]) -> bool {
-        self.clusters.is_empty()
+        let is_source = self.source.cluster().map(str::as_bytes) == Some(cluster);
+        let is_listed = self.clusters.is_empty()
             || self.clusters.iter().any(|selector| match selector {
                 Selector::Name(name) => name.as_bytes() == cluster,
                 Selector::Prefix(prefix) => cluster.starts_with(prefix.as_bytes()),
-            })
+            });
+        is_listed && !is_source
     }
 
     /// Says where endpoints are known from.

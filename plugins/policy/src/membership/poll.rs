@@ -21,6 +21,7 @@ use super::{
     listing::MAX_CLUSTERS,
     question::{COUNTERS_END, COUNTERS_START, encode, list_path, re2_literal, stat_name},
     stats::Counters,
+    timer::{Timer, backoff, jitter},
     want::{Happening, Unexpected, Want, next_want},
 };
 use crate::units::WallTime;
@@ -97,28 +98,6 @@ pub struct Question {
     pub deadline: WallTime,
 }
 
-/// Is a wait that began at a moment.
-#[derive(Clone, Copy, Debug, Default)]
-struct Timer {
-    since: WallTime,
-    wait: Duration,
-}
-
-impl Timer {
-    const fn new(since: WallTime, wait: Duration) -> Self {
-        Self { since, wait }
-    }
-
-    /// Begins anew where the clock stepped back.
-    fn observe(&mut self, now: WallTime) {
-        self.since = self.since.min(now);
-    }
-
-    fn is_over(self, now: WallTime) -> bool {
-        now.saturating_since(self.since) >= self.wait
-    }
-}
-
 #[derive(Debug)]
 struct Polled {
     stat_name: String,
@@ -193,10 +172,7 @@ impl Poll {
             is_started: false,
             call: None,
             reading: None,
-            counters: Timer {
-                since: WallTime::from_ns(0),
-                wait: Duration::ZERO,
-            },
+            counters: Timer::new(WallTime::from_ns(0), Duration::ZERO),
             errors: 0,
             counted: None,
             listed: None,
@@ -316,13 +292,31 @@ impl Poll {
         })
     }
 
-    /// Takes the counters that were asked for, by the name that Envoy counts under.
-    pub fn on_counters(&mut self, counters: &BTreeMap<String, Counters>, now: WallTime) {
+    /// Says whether a question waits for its answer.
+    #[must_use]
+    pub const fn is_waiting(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// Says whether a list is read in slices.
+    #[must_use]
+    pub const fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Takes the counters that were asked for, by the name that Envoy counts under. Returns the
+    /// clusters whose list they vouch for: counted, unchanged, and the list is current.
+    pub fn on_counters(
+        &mut self,
+        counters: &BTreeMap<String, Counters>,
+        now: WallTime,
+    ) -> Vec<String> {
+        let mut vouched = Vec::new();
         let names = match &mut self.call {
             Some(call) if call.subject == Subject::Counters => mem::take(&mut call.names),
             _ => {
                 self.unexpected = self.unexpected.saturating_add(1);
-                return;
+                return vouched;
             }
         };
         self.call = None;
@@ -338,6 +332,9 @@ impl Poll {
                 polled.on(Happening::Moved, &mut self.unexpected);
             }
             polled.counters = found.or(polled.counters);
+            if found.is_some() && polled.want == Want::Current {
+                vouched.push(name.clone());
+            }
         }
         if names.last() < self.clusters.keys().next_back() {
             // The next part of the clusters follows at once.
@@ -346,6 +343,7 @@ impl Poll {
         } else {
             self.counted = None;
         }
+        vouched
     }
 
     /// Says that a list has come whole and is read in slices: other questions may go on.
@@ -396,7 +394,7 @@ impl Poll {
                     return;
                 }
                 self.errors = self.errors.saturating_add(1);
-                let wait = backoff(&self.pace, self.pace.interval, self.errors, draw);
+                let wait = backoff(self.pace.max_backoff, self.pace.interval, self.errors, draw);
                 self.counters = Timer::new(now, wait);
             }
             Subject::List { cluster } => {
@@ -407,7 +405,7 @@ impl Poll {
                     polled.on(Happening::Failed, &mut self.unexpected);
                     polled.errors = polled.errors.saturating_add(1);
                     let gap = gap(&self.pace, polled.endpoints);
-                    let wait = backoff(&self.pace, gap, polled.errors, draw);
+                    let wait = backoff(self.pace.max_backoff, gap, polled.errors, draw);
                     polled.gap = Timer::new(now, wait);
                 }
             }
@@ -497,25 +495,4 @@ fn gap(pace: &Pace, endpoints: usize) -> Duration {
         pace.min_gap.min(pace.refresh),
         pace.refresh.max(pace.min_gap),
     )
-}
-
-/// Is between three and five quarters of `wait`, by the draw.
-fn jitter(wait: Duration, draw: u64) -> Duration {
-    let least = wait.saturating_sub(wait.checked_div(4).unwrap_or_default());
-    least.saturating_add(share(wait.checked_div(2).unwrap_or_default(), draw))
-}
-
-/// Is the wait after `errors` errors in a row: doubled each time up to the longest, less up to a
-/// quarter of itself by the draw.
-fn backoff(pace: &Pace, wait: Duration, errors: u32, draw: u64) -> Duration {
-    let factor = 1_u32.checked_shl(errors).unwrap_or(u32::MAX);
-    let wait = wait.saturating_mul(factor).min(pace.max_backoff.max(wait));
-    wait.saturating_sub(share(wait.checked_div(4).unwrap_or_default(), draw))
-}
-
-/// Is `draw / 2^64` of `whole`.
-fn share(whole: Duration, draw: u64) -> Duration {
-    let whole_ns = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
-    let product = u128::from(whole_ns).saturating_mul(u128::from(draw));
-    Duration::from_nanos(u64::try_from(product.wrapping_shr(64)).unwrap_or(u64::MAX))
 }

@@ -247,7 +247,7 @@ impl Membership {
     }
 
     /// Takes over what a former leader published of a cluster: its last good listing was applied at
-    /// `listed_at`, `generation` was its youngest. Every member comes with the name of its zone.
+    /// `listed_at` (`None`: its endpoints were learned), `generation` was its youngest. Every member comes with the name of its zone.
     ///
     /// A cluster that is known already stays as it is. Members beyond the limit are left out, those
     /// that come last; so are generations above `generation`. `now` bounds what lies in the future.
@@ -258,7 +258,7 @@ impl Membership {
         &mut self,
         name: &str,
         generation: u64,
-        listed_at: WallTime,
+        listed_at: Option<WallTime>,
         members: impl IntoIterator<Item = (SocketAddr, &'m str, Member)>,
         now: WallTime,
     ) -> Result<(), NotApplied> {
@@ -272,7 +272,7 @@ impl Membership {
             .saturating_sub(self.present_elsewhere(None));
         let cluster = room(&mut self.clusters, self.limits.clusters, name)?;
         cluster.generation = generation;
-        cluster.listed_at = Some(listed_at);
+        cluster.listed_at = listed_at;
         for (address, zone, mut member) in members.into_iter().take(room_for) {
             if member.generation > generation {
                 continue;

@@ -344,6 +344,14 @@ impl<K: Clone + Ord> Prober<K> {
         self.outstanding.len()
     }
 
+    /// Is the oldest probe that is on its way: answers to older ones are late.
+    #[must_use]
+    pub fn oldest_outstanding(&self) -> Option<Ticket> {
+        self.outstanding
+            .first_key_value()
+            .map(|(ticket, _)| *ticket)
+    }
+
     /// Are the counts of what should not happen.
     #[must_use]
     pub const fn counters(&self) -> Counters {

@@ -77,6 +77,22 @@ impl EndpointAddress {
     }
 }
 
+impl From<SocketAddr> for EndpointAddress {
+    /// Leaves out a scope, which a record could not keep.
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            ip: address.ip(),
+            port: address.port(),
+        }
+    }
+}
+
+impl From<EndpointAddress> for SocketAddr {
+    fn from(address: EndpointAddress) -> Self {
+        Self::new(address.ip, address.port)
+    }
+}
+
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.ip, self.port).fmt(formatter)

@@ -106,6 +106,28 @@ pub enum State {
 }
 
 impl State {
+    /// Lists the names of all states, in the order of [`Self::index`].
+    pub const NAMES: [&str; 6] = [
+        "unknown",
+        "available",
+        "probing",
+        "ejected",
+        "draining",
+        "vanished",
+    ];
+
+    /// Is its place in [`Self::NAMES`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.code())
+    }
+
+    /// Is its name, as metrics and the status have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.get(self.index()).copied().unwrap_or_default()
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Unknown => 0,
@@ -164,6 +186,19 @@ pub enum EdsHealth {
 }
 
 impl EdsHealth {
+    /// Is its name, as the status has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+            Self::Timeout => "timeout",
+            Self::Degraded => "degraded",
+        }
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Unknown => 0,

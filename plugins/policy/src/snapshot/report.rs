@@ -21,6 +21,9 @@ pub const REPORT_ENTRY_BYTES: usize = 51;
 pub const MAX_REPORT_BYTES: usize =
     HEADER_BYTES + MAX_REPORT_ENTRIES * REPORT_ENTRY_BYTES + CHECKSUM_BYTES;
 
+/// Is what a report takes besides its endpoints, in bytes.
+pub const REPORT_OVERHEAD_BYTES: usize = HEADER_BYTES + CHECKSUM_BYTES;
+
 /// Is what prefix and header of a report take: configuration, cluster, worker, sequence, time.
 const HEADER_BYTES: usize = PREFIX_BYTES + 40;
 
@@ -87,6 +90,16 @@ impl Counts {
             successes: self.successes.wrapping_sub(earlier.successes),
             gateway_failures: self.gateway_failures.wrapping_sub(earlier.gateway_failures),
             local_failures: self.local_failures.wrapping_sub(earlier.local_failures),
+        }
+    }
+
+    /// Is the total after some more.
+    #[must_use]
+    pub const fn wrapping_add(self, more: Self) -> Self {
+        Self {
+            successes: self.successes.wrapping_add(more.successes),
+            gateway_failures: self.gateway_failures.wrapping_add(more.gateway_failures),
+            local_failures: self.local_failures.wrapping_add(more.local_failures),
         }
     }
 
