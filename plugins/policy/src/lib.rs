@@ -20,6 +20,7 @@ pub mod digest;
 
 pub mod ejection;
 pub mod endpoints;
+pub mod fallback;
 pub mod hygiene;
 pub mod lease;
 pub mod membership;
