@@ -25,6 +25,7 @@ pub mod hygiene;
 pub mod lease;
 pub mod membership;
 pub mod panic_mode;
+pub mod passive;
 pub mod plan;
 pub mod probe;
 pub mod slots;
