@@ -8,13 +8,15 @@
 //! Model: [`State`] × [`Event`] → state, in `machine`. An endpoint is ejected when, since the last
 //! tick, it failed and
 //! 1. its row of gateway failures or of local-origin failures is as long as its threshold `r`, and
-//!    chance alone makes such a row once in 10⁵ attempts at most: `p^row ≤ 10⁻⁵`, where `p` is the
+//!    chance alone makes such a row once in 10⁹ attempts at most: `p^row ≤ 10⁻⁹`, where `p` is the
 //!    pool's median failure rate; or
-//! 2. its failure rate over the window is above `p` by at least the excess, from a minimum volume
-//!    on, and by at least four standard deviations: `(q − p)²·n ≥ 16·p·(1 − p)`.
+//! 2. its failure rate `q` over the window of `n` attempts, at least the minimum volume, is above
+//!    `p` by at least the excess, and by more than chance makes once in 10⁶ windows:
+//!    `n·d² ≥ 2·ln(10⁶)·(p·(1 − p) + d/3)` with `d = q − p` (Bernstein's inequality).
 //!
-//! The pool is who stays and had attempts in the window; the median of an even number is the lower
-//! one, so that of two endpoints the better one is the measure. A row counts only while the median
+//! The pool is who stays and had attempts in the window; the median is of those with the minimum
+//! volume, and of an even number the lower one, so that of two endpoints the better one is the
+//! measure. Where less than half of the pool has the volume, `p` is the rate of all others together. A row counts only while the median
 //! endpoint is in none itself: a failure that all share ejects nobody, and neither rule can hold for
 //! more than half of a pool. The window is the present half of it and the one before.
 //! Ejection lasts `time · ejections`, at most `max_time`, less a draw of up to a tenth, so that

@@ -25,8 +25,8 @@ pub enum Cause {
     ExcessRate {
         /// Is its failure rate over the window.
         rate: Ppm,
-        /// Is the pool's.
-        pool: Ppm,
+        /// Is the one that is usual in the pool.
+        usual: Ppm,
     },
     /// Its trial failed.
     TrialFailed,

@@ -336,6 +336,7 @@ impl<K: Clone + Ord> Judge<K> {
     fn look(&mut self, half: u64) -> (Pool, Census) {
         self.rates.clear();
         let (mut rows, mut census) = (Rows::default(), Census::default());
+        let mut pool = Pool::default();
         for record in self.records.values() {
             let standing = record.standing();
             census.count(standing);
@@ -343,6 +344,8 @@ impl<K: Clone + Ord> Judge<K> {
             if standing.is_leaving() || attempts == 0 {
                 continue;
             }
+            pool.attempts = pool.attempts.saturating_add(u64::from(attempts));
+            pool.failures = pool.failures.saturating_add(u64::from(failures));
             rows.members = rows.members.saturating_add(1);
             let in_row = record.gateway_row > 0 || record.local_row > 0;
             rows.in_row = rows.in_row.saturating_add(u32::from(in_row));
@@ -352,10 +355,11 @@ impl<K: Clone + Ord> Judge<K> {
                 self.rates.push(rate);
             }
         }
-        let pool = Pool {
-            rate: pool::lower_median(&mut self.rates),
-            shares_rows: rows.are_shared(),
-        };
+        let known = u32::try_from(self.rates.len()).unwrap_or(u32::MAX);
+        if known.saturating_mul(2) >= rows.members {
+            pool.median = pool::lower_median(&mut self.rates);
+        }
+        pool.shares_rows = rows.are_shared();
         (pool, census)
     }
 
@@ -414,12 +418,14 @@ impl Config {
             (record.gateway_row, self.gateway_in_row, true),
             (record.local_row, self.local_in_row, false),
         ];
+        let totals = record.window.totals(half);
+        let usual = pool.usual_rate(totals);
         let mut is_shared = false;
         for (row, threshold, is_gateway) in rows {
             if row < threshold.get() {
                 continue;
             }
-            if pool.shares_rows || !pool::is_rare_row(row, pool.rate) {
+            if pool.shares_rows || !pool::is_rare_row(row, usual) {
                 is_shared = true;
             } else if is_gateway {
                 return Ok(Some(Cause::GatewayRow { row }));
@@ -427,13 +433,12 @@ impl Config {
                 return Ok(Some(Cause::LocalRow { row }));
             }
         }
-        let (attempts, failures) = record.window.totals(half);
+        let (attempts, failures) = totals;
         if attempts >= self.min_requests
-            && pool::is_excess(attempts, failures, pool.rate, self.excess_failure)
+            && pool::is_excess(attempts, failures, usual, self.excess_failure)
         {
             let rate = Ppm::of(u64::from(failures), u64::from(attempts)).unwrap_or_default();
-            let pool = pool.rate;
-            return Ok(Some(Cause::ExcessRate { rate, pool }));
+            return Ok(Some(Cause::ExcessRate { rate, usual }));
         }
         if is_shared { Err(Shared) } else { Ok(None) }
     }

@@ -4,12 +4,18 @@ use core::time::Duration;
 
 use crate::{snapshot::Counts, units::Ppm};
 
-/// Is how rare a row must be where failures are usual: one in 10^5 attempts, in billionths. More
-/// ejects whoever has bad luck; less lets a dead endpoint go on in a pool that fails by a tenth.
-const RARE_PPB: u64 = 10_000;
+/// Is a probability of one, as rows are counted: so small parts that rounding says nothing.
+const CERTAIN: u64 = 1_000_000_000_000;
 
-/// Is the square of the standard deviations that an excess must have: four.
-const DEVIATIONS_SQUARED: u128 = 16;
+/// Is how rare a row must be where failures are usual: one in 10^9 attempts. More ejects whoever has
+/// bad luck, every few minutes at 1000 requests a second; less lets a dead endpoint go on for
+/// longer in a pool where a tenth fails: 9 attempts do.
+const RARE: u64 = CERTAIN / 1_000_000_000;
+
+/// Is 2·ln(10^6), rounded up, in hundredths: an excess is more than what chance makes once in a
+/// million windows. More often ejects who has bad luck, every few minutes in a pool where a third
+/// fails.
+const UNLIKELY_HUNDREDTHS: u128 = 2_764;
 
 /// Counts attempts in the present half of the window and in the one before.
 ///
@@ -88,10 +94,26 @@ pub(super) const fn failures(counts: Counts) -> u32 {
 /// Says what is usual in a pool.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Pool {
-    /// Is the lower median of the failure rates of those with the minimum volume; 0 without any.
-    pub(super) rate: Ppm,
+    /// Is the lower median of the failure rates of those with the minimum volume; `None` where
+    /// these are less than half of the pool.
+    pub(super) median: Option<Ppm>,
+    /// Are all attempts in the window, and those that failed.
+    pub(super) attempts: u64,
+    pub(super) failures: u64,
     /// Says that the median endpoint is in a row itself.
     pub(super) shares_rows: bool,
+}
+
+impl Pool {
+    /// Is the failure rate that is usual, beside an endpoint with these totals: the median, or that
+    /// of the others together.
+    pub(super) fn usual_rate(&self, (attempts, failures): (u32, u32)) -> Ppm {
+        self.median.unwrap_or_else(|| {
+            let others = self.attempts.saturating_sub(u64::from(attempts));
+            let failed = self.failures.saturating_sub(u64::from(failures));
+            Ppm::of(failed, others).unwrap_or_default()
+        })
+    }
 }
 
 /// Counts who is in a row.
@@ -110,30 +132,28 @@ impl Rows {
     }
 }
 
-/// Is the lower median; 0 of nothing. Orders the rates anew. Expected O(n).
-pub(super) fn lower_median(rates: &mut [Ppm]) -> Ppm {
-    let place = rates.len().saturating_sub(1) / 2;
-    if rates.is_empty() {
-        return Ppm::ZERO;
-    }
+/// Is the lower median; `None` of nothing. Orders the rates anew. Expected O(n).
+pub(super) fn lower_median(rates: &mut [Ppm]) -> Option<Ppm> {
+    let place = rates.len().checked_sub(1)? / 2;
     let (_, median, _) = rates.select_nth_unstable(place);
-    *median
+    Some(*median)
 }
 
 /// Says whether chance makes a row of `row` failures so rarely, where each attempt fails with
 /// probability `rate`. O(row).
 pub(super) fn is_rare_row(row: u8, rate: Ppm) -> bool {
-    let mut chance_ppb = 1_000_000_000_u64;
+    let mut chance = CERTAIN;
     for _ in 0..row {
-        chance_ppb = chance_ppb.saturating_mul(u64::from(rate.as_u32())) / 1_000_000;
-        if chance_ppb <= RARE_PPB {
+        chance = chance.saturating_mul(u64::from(rate.as_u32())) / 1_000_000;
+        if chance <= RARE {
             return true;
         }
     }
     false
 }
 
-/// Says whether `failures` of `attempts` are more than `rate` and an excess of it explain.
+/// Says whether `failures` of `attempts` are above `rate` by the excess, and by more than chance
+/// makes: `n·d² ≥ 2·ln(10⁶)·(p·(1 − p) + d/3)`, where `d` is how far above.
 pub(super) fn is_excess(attempts: u32, failures: u32, rate: Ppm, excess: Ppm) -> bool {
     let Some(own) = Ppm::of(u64::from(failures), u64::from(attempts)) else {
         return false;
@@ -142,12 +162,17 @@ pub(super) fn is_excess(attempts: u32, failures: u32, rate: Ppm, excess: Ppm) ->
     if above == 0 || above < excess.as_u32() {
         return false;
     }
-    // All in millionths: both sides have the square of them, and stay below 2^77.
-    let seen = u128::from(above)
-        .saturating_mul(u128::from(above))
-        .saturating_mul(u128::from(attempts));
+    let (above, attempts) = (u128::from(above), u128::from(attempts));
+    // Bernstein's inequality for sums of independent trials, times 300 and 10^12: both sides stay
+    // below 2^84.
+    let seen = above
+        .saturating_mul(above)
+        .saturating_mul(attempts)
+        .saturating_mul(300);
     let variance = u128::from(rate.as_u32()).saturating_mul(u128::from(rate.complement().as_u32()));
-    seen >= DEVIATIONS_SQUARED.saturating_mul(variance)
+    let range = above.saturating_mul(u128::from(Ppm::ONE.as_u32()));
+    let by_chance = variance.saturating_mul(3).saturating_add(range);
+    seen >= by_chance.saturating_mul(UNLIKELY_HUNDREDTHS)
 }
 
 #[cfg(test)]
@@ -165,33 +190,34 @@ mod tests {
 
     #[test]
     fn rare_row_gets_longer_with_the_usual_rate() {
-        // SOURCE: the least r with rate^r <= 10^-5.
+        // SOURCE: the least r with rate^r <= 10^-9.
         let cases = [
             (0, 1),
-            (1_000, 2),
-            (100_000, 5),
-            (300_000, 10),
-            (500_000, 17),
-            (900_000, 110),
-            (955_000, 251),
+            (1_000, 3),
+            (100_000, 9),
+            (300_000, 18),
+            (500_000, 30),
+            (900_000, 197),
+            (920_000, 249),
         ];
         for (rate, least) in cases {
             assert!(is_rare_row(least, ppm(rate)), "{rate}");
             assert!(!is_rare_row(least - 1, ppm(rate)), "{rate}");
         }
-        assert!(!is_rare_row(u8::MAX, ppm(960_000)));
+        assert!(!is_rare_row(u8::MAX, ppm(930_000)));
         assert!(!is_rare_row(u8::MAX, Ppm::ONE));
     }
 
     #[test]
-    fn excess_needs_its_share_and_four_deviations() {
+    fn excess_needs_its_share_and_more_than_chance() {
         let excess = ppm(200_000);
-        assert!(is_excess(20, 4, Ppm::ZERO, excess));
-        assert!(!is_excess(20, 3, Ppm::ZERO, excess));
-        // At a usual rate of a half, 20 attempts deviate by 0.112: 0.447 is four of that.
-        assert!(!is_excess(20, 18, ppm(500_000), excess));
-        assert!(is_excess(20, 19, ppm(500_000), excess));
-        assert!(is_excess(100, 70, ppm(500_000), excess));
+        assert!(is_excess(50, 10, Ppm::ZERO, excess));
+        assert!(!is_excess(51, 10, Ppm::ZERO, excess));
+        assert!(is_excess(10, 10, Ppm::ZERO, excess));
+        assert!(!is_excess(9, 9, Ppm::ZERO, excess));
+        // Where a half fails, 0.3 more of 100 are once in exp(9 / 0.7) = 384 000; of 110, 1.4·10^6.
+        assert!(!is_excess(100, 80, ppm(500_000), excess));
+        assert!(is_excess(110, 88, ppm(500_000), excess));
         assert!(!is_excess(0, 0, Ppm::ZERO, Ppm::ZERO));
         assert!(!is_excess(10, 5, ppm(500_000), Ppm::ZERO));
         assert!(is_excess(u32::MAX, u32::MAX, Ppm::ZERO, Ppm::ONE));
@@ -227,13 +253,10 @@ mod tests {
             let mut rates: Vec<Ppm> = rates.into_iter().map(ppm).collect();
             let mut sorted = rates.clone();
             sorted.sort();
-            let expected = match sorted.len() {
-                0 => Ppm::ZERO,
-                length => sorted[(length - 1) / 2],
-            };
             let median = lower_median(&mut rates);
-            prop_assert_eq!(median, expected);
-            let above = rates.iter().filter(|rate| **rate > median).count();
+            let place = sorted.len().saturating_sub(1) / 2;
+            prop_assert_eq!(median, sorted.get(place).copied());
+            let above = rates.iter().filter(|rate| Some(**rate) > median).count();
             prop_assert!(above * 2 <= rates.len());
         }
 

@@ -108,11 +108,13 @@ fn rate_ejects_with_its_volume_and_its_excess_only() {
         court.saw(0, counts(attempts - failures, failures, 0));
         keys(&court.tick()) == [0]
     };
-    assert!(case(20, 4, 0));
-    assert!(!case(20, 3, 0));
-    assert!(!case(19, 10, 0));
-    assert!(!case(100, 29, 10));
-    assert!(case(100, 30, 10));
+    assert!(case(50, 10, 0));
+    assert!(!case(51, 10, 0));
+    assert!(case(20, 10, 0));
+    assert!(!case(20, 9, 0));
+    assert!(!case(19, 18, 0));
+    assert!(!case(300, 89, 10));
+    assert!(case(300, 90, 10));
 }
 
 /// Five in a row come by chance where a third fails: nobody is to blame for that.
@@ -227,8 +229,8 @@ fn ejection_leaves_enough_beside_those_that_others_took_out() {
         court.judge.on_others(&key, others, at_ms(0));
     }
     for key in 0..10 {
-        let failed = if key < 7 { 9 } else { 0 };
-        court.saw(key, counts(9 - failed, failed, 0));
+        let failed = if key < 7 { 30 } else { 0 };
+        court.saw(key, counts(30 - failed, failed, 0));
     }
     for key in 0..4 {
         // These had their attempts before: without them three of six fail.
@@ -266,8 +268,8 @@ fn worst_is_ejected_first_where_not_all_may_be() {
 fn utilisation_bounds_ejections_where_it_is_known() {
     let mut court = Court::new(10);
     for key in 0..10 {
-        let failed = if key < 5 { 9 } else { 0 };
-        court.saw(key, counts(9 - failed, failed, 0));
+        let failed = if key < 5 { 30 } else { 0 };
+        court.saw(key, counts(30 - failed, failed, 0));
     }
     let changes = court.judge.on_tick(Some(800_000), at_ms(250), &mut || 0);
     assert_eq!(keys(&changes), [0, 1]);
@@ -405,7 +407,7 @@ fn shares_of_causes_are_what_was_seen() {
     court.saw(0, counts(50, 50, 0));
     let expected = Cause::ExcessRate {
         rate: Ppm::try_new(500_000).unwrap(),
-        pool: Ppm::try_new(100_000).unwrap(),
+        usual: Ppm::try_new(100_000).unwrap(),
     };
     assert_eq!(court.tick()[0].cause, Some(expected));
     assert_eq!(expected.as_str(), "excess_rate");

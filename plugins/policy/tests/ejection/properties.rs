@@ -43,12 +43,17 @@ impl Model {
     ) -> f64 {
         let mut rates = Vec::new();
         let (mut active, mut in_row) = (0, 0);
+        let (mut others, mut failed) = (0.0, 0.0);
         for other in 0..members {
             let (attempts, failures) = self.totals(other, now_ms);
             if attempts == 0.0 {
                 continue;
             }
             active += 1;
+            if other != key {
+                others += attempts;
+                failed += failures;
+            }
             let row = rows.get(&other).copied().unwrap_or_default();
             in_row += usize::from(row.gateway_in_row > 0 || row.local_in_row > 0);
             if attempts >= 20.0 {
@@ -57,8 +62,9 @@ impl Model {
         }
         rates.sort_by(f64::total_cmp);
         let usual = match rates.len() {
-            0 => 0.0,
-            length => *rates.get((length - 1) / 2).unwrap(),
+            known if known > 0 && known * 2 >= active => *rates.get((known - 1) / 2).unwrap(),
+            _ if others > 0.0 => failed / others,
+            _ => 0.0,
         };
         let row = rows.get(&key).copied().unwrap_or_default();
         let row = [row.gateway_in_row, row.local_in_row]
@@ -71,15 +77,15 @@ impl Model {
         } else if usual == 0.0 {
             f64::INFINITY
         } else {
-            1e-5 / usual.powi(i32::from(row))
+            1e-9 / usual.powi(i32::from(row))
         };
         let (attempts, failures) = self.totals(key, now_ms);
         let above = failures / attempts - usual;
         let by_rate = if attempts < 20.0 {
             0.0
         } else {
-            let deviations = above / (4.0 * (usual * (1.0 - usual) / attempts).sqrt());
-            (above / 0.2).min(deviations)
+            let chance = 27.64 * (usual * (1.0 - usual) + above / 3.0);
+            (above / 0.2).min(attempts * above * above / chance)
         };
         by_row.max(by_rate)
     }
