@@ -3,24 +3,44 @@
 //! Scope: one per configuration and VM. Cost: a tick of a VM that does not lead makes about eight
 //! host calls; a request makes none.
 
+mod draws;
+mod leading;
+
 use std::rc::Rc;
 
 use tidegate_policy::{
-    endpoints::{Attempt, Config, Follower, Lead, Observer, Picture, TICK_PERIOD},
-    snapshot::EndpointAddress,
+    endpoints::{
+        Attempt, Config, Follower, KEY_PLUGIN, Observer, Picture, Seen, TICK_PERIOD, decode_seen,
+        seen_key,
+    },
+    snapshot::{EndpointAddress, snapshot_key, versions_key},
     units::WallTime,
 };
 
-use crate::{clock, context::CallResponse, entropy, error::HostError, leader::Leader};
+use self::{draws::Draws, leading::Leading};
+use crate::{
+    clock,
+    context::CallResponse,
+    entropy,
+    error::HostError,
+    leader::Leader,
+    shared::{self, Cas, Written},
+};
+
+/// Is what was read under a key of shared data.
+type Read = Result<Option<(Vec<u8>, Cas)>, HostError>;
 
 /// Is one VM's part in knowing the endpoints.
 #[derive(Debug)]
 pub struct Endpoints {
     config: Rc<Config>,
+    configuration: u64,
     endpoint_header: String,
     leader: Leader,
-    lead: Option<Lead>,
+    leading: Option<Leading>,
     follower: Follower,
+    seen: Seen,
+    draws: Draws,
     /// Is there where this VM reports what it sees.
     observer: Option<Observer>,
 }
@@ -32,43 +52,56 @@ impl Endpoints {
     /// # Errors
     /// The host said no.
     pub fn join(config: &Config, endpoint_header: &str, observes: bool) -> Result<Self, HostError> {
-        let digest = config.digest();
-        let leader = Leader::join(&format!("endpoints.{digest:016x}"))?;
-        let [worker] = entropy::draws()?;
+        let configuration = config.digest();
+        let leader = Leader::join(&format!("{KEY_PLUGIN}.{configuration:016x}"))?;
+        let [worker, seed] = entropy::draws()?;
         clock::set_tick_period(TICK_PERIOD)?;
         Ok(Self {
             config: Rc::new(config.clone()),
+            configuration,
             endpoint_header: endpoint_header.to_owned(),
             leader,
-            lead: None,
-            follower: Follower::new(digest, config.stale_after()),
-            observer: observes.then(|| Observer::new(digest, worker)),
+            leading: None,
+            follower: Follower::new(configuration, config.stale_after()),
+            seen: Seen::new(),
+            draws: Draws::new(seed),
+            observer: observes.then(|| Observer::new(configuration, worker)),
         })
     }
 
     /// Notes that this VM serves streams, to this cluster: no host call.
-    pub fn on_stream(&mut self, _cluster: &[u8]) {
+    pub fn on_stream(&mut self, cluster: &[u8]) {
         self.leader.on_stream();
+        self.seen.on_stream(cluster, &self.config);
     }
 
-    /// Does at a tick what is due; errors are counted.
+    /// Does at a tick what is due. What the host refuses is left out, and nothing else with it: the
+    /// next tick tries again.
     pub fn on_tick(&mut self) {
+        let term = self.leader.on_tick();
+        let versions = shared::read(&versions_key(KEY_PLUGIN, self.configuration));
         let Ok(now) = clock::wall_time() else {
             return;
         };
-        match self.leader.on_tick() {
-            Ok(Some(epoch)) if self.lead.is_none() => {
-                let config = Rc::clone(&self.config);
-                self.lead = Some(Lead::new(config, &self.endpoint_header, epoch, now));
-            }
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => self.lead = None,
+        // A lease that could not be renewed lasts for a while.
+        let term = term.unwrap_or_else(|_| self.leader.term(now));
+        self.follow(&versions, now);
+        let seen = self.look_who_was_seen(term.is_some());
+        match term {
+            Some(epoch) => self.lead(epoch, &versions, &seen, now),
+            None => self.leading = None,
         }
     }
 
     /// Takes the answer of a call-out; says whether it was one of ours.
-    pub fn on_call_response(&mut self, _response: CallResponse) -> bool {
-        false
+    pub fn on_call_response(&mut self, response: CallResponse) -> bool {
+        let Some(leading) = &mut self.leading else {
+            return false;
+        };
+        let Ok(now) = clock::wall_time() else {
+            return false;
+        };
+        leading.on_call_response(response, &mut self.draws, now)
     }
 
     /// Is what a request to a cluster knows of its endpoints. No host call.
@@ -94,4 +127,77 @@ impl Endpoints {
             observer.on_attempt(cluster, address, generation, attempt, now);
         }
     }
+
+    /// Reads the snapshots whose version changed.
+    fn follow(&mut self, versions: &Read, now: WallTime) {
+        let Ok(Some((versions, _))) = versions else {
+            return;
+        };
+        let clusters = leading::names(&self.config)
+            .into_iter()
+            .chain(self.seen.met());
+        let Ok(changed) = self.follower.on_versions(versions, clusters, now) else {
+            return;
+        };
+        for cluster in changed {
+            let key = snapshot_key(KEY_PLUGIN, self.configuration, cluster.as_bytes());
+            if let Ok(Some((snapshot, _))) = shared::read(&key) {
+                // What is held stays where this is none of ours; the follower counts it.
+                let _ = self.follower.on_snapshot(&cluster, snapshot);
+            }
+        }
+    }
+
+    /// Adds to the list of clusters what this VM met, and reads it where this VM leads.
+    fn look_who_was_seen(&mut self, leads: bool) -> Vec<String> {
+        if !(leads || self.seen.has_news()) {
+            return Vec::new();
+        }
+        let key = seen_key(self.configuration);
+        let Ok(read) = shared::read(&key) else {
+            return Vec::new();
+        };
+        let bytes = read.as_ref().map(|(bytes, _)| bytes.as_slice());
+        if self.seen.has_news()
+            && let Some(list) = self.seen.on_read(bytes)
+        {
+            let written = match &read {
+                Some((_, cas)) => shared::write_if(&key, &list, *cas),
+                None => shared::create(&key, &list),
+            };
+            if written == Ok(Written::Won) {
+                self.seen.on_written();
+                return names_of(&list);
+            }
+        }
+        bytes.map(names_of).unwrap_or_default()
+    }
+
+    /// Does what the holder of the lease does.
+    fn lead(&mut self, epoch: u64, versions: &Read, seen: &[String], now: WallTime) {
+        let seen = || seen.iter().map(String::as_str);
+        let mut leading = match self.leading.take() {
+            Some(leading) if leading.epoch() == epoch => leading,
+            _ => {
+                let read = versions.as_ref().ok().and_then(Option::as_ref);
+                let header = &self.endpoint_header;
+                match Leading::begin(&self.config, header, epoch, read, seen(), now) {
+                    Ok(leading) => leading,
+                    Err(replaced) => return self.leader.learn(replaced.by),
+                }
+            }
+        };
+        leading.on_seen(seen());
+        match leading.on_tick(versions, &mut self.draws, now) {
+            Ok(()) => self.leading = Some(leading),
+            Err(replaced) => self.leader.learn(replaced.by),
+        }
+    }
+}
+
+/// Lists the clusters of a list; none where it is no list.
+fn names_of(list: &[u8]) -> Vec<String> {
+    decode_seen(list)
+        .map(|names| names.into_iter().collect())
+        .unwrap_or_default()
 }

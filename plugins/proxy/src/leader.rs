@@ -4,7 +4,10 @@
 //! than it was, and a lease that lives could be taken.
 //! Cost: one read and at most one write of shared data per tick, and a draw.
 
-use tidegate_policy::lease::{CasMismatch, LEASE_FORMAT, Lease, LeaseCounts};
+use tidegate_policy::{
+    lease::{CasMismatch, LEASE_FORMAT, Lease, LeaseCounts},
+    units::WallTime,
+};
 
 use crate::{
     clock, entropy,
@@ -63,6 +66,18 @@ impl Leader {
             let _ = written?;
         }
         Ok(self.lease.term(clock::wall_time()?))
+    }
+
+    /// Is the epoch in which this VM leads at `now`; `None`: it does not.
+    #[must_use]
+    pub fn term(&self, now: WallTime) -> Option<u64> {
+        self.lease.term(now)
+    }
+
+    /// Learns that somebody has written with a newer epoch: the next tick takes the lease over with
+    /// a newer one still.
+    pub const fn learn(&mut self, epoch: u64) {
+        self.lease.learn(epoch);
     }
 
     /// Counts what this VM did and saw.

@@ -11,4 +11,4 @@ mod stream;
 
 pub use root::StickySession;
 
-tidegate_proxy::main!(StickySession: request_headers, response_headers);
+tidegate_proxy::main!(StickySession: tick, call_response, request_headers, response_headers);

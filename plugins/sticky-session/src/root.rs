@@ -5,7 +5,8 @@ use tidegate_policy::{
     config::Problem,
 };
 use tidegate_proxy::{
-    Plugin, StreamId,
+    CallResponse, Plugin, StreamId,
+    endpoints::Endpoints,
     log::{self, Level},
 };
 
@@ -21,6 +22,8 @@ pub struct StickySession {
     pub(crate) config: Config,
     pub(crate) matcher: Matcher,
     pub(crate) metrics: Option<Metrics>,
+    /// Is the picture of the endpoints, where the configuration wants one.
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 impl Plugin for StickySession {
@@ -48,15 +51,39 @@ impl Plugin for StickySession {
             })
             .ok();
         let matcher = Matcher::new(config.clusters());
+        // Nor for the picture: without one the proxy alone knows who is there.
+        let endpoints = config.endpoints().and_then(|endpoints| {
+            Endpoints::join(endpoints, config.endpoint_header(), false)
+                .inspect_err(|error| {
+                    log::write(
+                        Level::Error,
+                        &format!("sticky-session knows no endpoints: {error}"),
+                    );
+                })
+                .ok()
+        });
         Ok(Self {
             config,
             matcher,
             metrics,
+            endpoints,
         })
     }
 
     fn digest(&self) -> u64 {
         self.config.digest()
+    }
+
+    fn tick(&mut self) {
+        if let Some(endpoints) = &mut self.endpoints {
+            endpoints.on_tick();
+        }
+    }
+
+    fn call_response(&mut self, response: CallResponse) {
+        if let Some(endpoints) = &mut self.endpoints {
+            endpoints.on_call_response(response);
+        }
     }
 
     fn open_stream(&mut self, _id: StreamId) -> StickyStream {

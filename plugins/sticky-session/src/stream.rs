@@ -71,7 +71,7 @@ impl Stream<StickySession> for StickyStream {
 
 impl StickyStream {
     /// Cleans the request's headers, decides, and names the endpoint.
-    fn pin(&mut self, plugin: &StickySession) -> Result<RequestReason, HostError> {
+    fn pin(&mut self, plugin: &mut StickySession) -> Result<RequestReason, HostError> {
         let headers = Map::RequestHeaders.read()?;
         // Before any header changes: a change makes the proxy forget its route.
         let cluster = property::CLUSTER_NAME.read();
@@ -79,6 +79,9 @@ impl StickyStream {
         let Some(cluster) = cluster?.filter(|cluster| !cluster.is_empty()) else {
             return Ok(RequestReason::NoCluster);
         };
+        if let Some(endpoints) = &mut plugin.endpoints {
+            endpoints.on_stream(&cluster);
+        }
         let Some(rule) = plugin.matcher.find(&cluster) else {
             return Ok(RequestReason::UnlistedCluster);
         };

@@ -127,6 +127,8 @@ pub struct Lead {
     /// Is of how many endpoints snapshots may still be written in this tick.
     room: usize,
     has_healed: bool,
+    /// Says that the versions were asked for in this tick: nothing follows them.
+    has_vouched: bool,
     happened: VecDeque<Happened>,
     counts: LeadCounts,
 }
@@ -156,6 +158,7 @@ impl Lead {
             vouch: None,
             room: 0,
             has_healed: false,
+            has_vouched: false,
             happened: VecDeque::new(),
             counts: LeadCounts::default(),
             config,
@@ -239,8 +242,12 @@ impl Lead {
     /// Does what is due: gives up what was not answered, reads on in an answer, forgets who has
     /// drained, makes snapshots of what changed. `draw` gives random numbers.
     pub fn on_tick(&mut self, now: WallTime, draw: &mut dyn FnMut() -> u64) {
+        for board in &mut self.boards {
+            board.is_refused = false;
+        }
         self.room = TICK_ENDPOINTS;
         self.has_healed = false;
+        self.has_vouched = false;
         self.give_up(now, draw);
         self.read_on(now, draw);
         self.forget.observe(now);
@@ -316,9 +323,18 @@ impl Lead {
         }
     }
 
+    /// Says whether somebody waits for the answer to a call.
+    #[must_use]
+    pub fn awaits(&self, key: CallKey) -> bool {
+        self.calls.contains_key(&key)
+    }
+
     /// Is what to write now: snapshots that changed, and behind them the versions, which are also
-    /// written once a second so that readers see them age or not.
+    /// written once a second so that readers see them age or not. They are the last of a tick.
     pub fn poll_publication(&mut self, now: WallTime) -> Option<Publication> {
+        if self.has_vouched {
+            return None;
+        }
         if self.room > 0 {
             let mut boards = self.boards.iter_mut();
             if let Some((length, publication)) =
@@ -343,6 +359,7 @@ impl Lead {
             }
         }
         self.vouch = Some(Timer::new(now, VOUCH_EVERY));
+        self.has_vouched = true;
         Some(self.versions(now))
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Board {
     pub(super) is_outdated: bool,
     /// Says that the snapshot differs from what was written, or was never written in this term.
     pub(super) is_changed: bool,
+    /// Says that its write was not made in this tick.
+    pub(super) is_refused: bool,
     /// Is when it was written in this term; `None`: not, so that no version names it.
     pub(super) written_at: Option<WallTime>,
 }
@@ -65,6 +67,7 @@ impl Board {
             confirmed_at: None,
             is_outdated: false,
             is_changed: false,
+            is_refused: false,
             written_at: None,
         }
     }
@@ -184,7 +187,8 @@ impl Board {
 
     /// Is the snapshot to write now.
     pub(super) fn publication(&mut self, now: WallTime) -> Option<Publication> {
-        if !self.is_changed || self.is_outdated || self.confirmed_at.is_none() {
+        let is_waiting = self.is_outdated || self.is_refused;
+        if !self.is_changed || is_waiting || self.confirmed_at.is_none() {
             return None;
         }
         self.is_changed = false;
@@ -210,6 +214,7 @@ impl Board {
     /// Takes note that a write was not made.
     pub(super) fn on_not_written(&mut self) {
         self.is_changed = true;
+        self.is_refused = true;
         self.written_at = None;
     }
 

@@ -1,6 +1,6 @@
 //! Whom the leader asks who the endpoints are.
 
-use alloc::{rc::Rc, string::String};
+use alloc::{boxed::Box, rc::Rc, string::String, vec::Vec};
 
 use super::{
     Answer, Call, CallKey, Happened, Lead, SourceError,
@@ -28,8 +28,8 @@ const USER_AGENT: &str = "tidegate-endpoints/1";
 /// Is whoever is asked, and how far that is.
 #[derive(Debug)]
 pub(super) enum Asker {
-    Admin(AdminAsker),
-    Feed(FeedAsker),
+    Admin(Box<AdminAsker>),
+    Feed(Box<FeedAsker>),
     /// The configuration or the traffic says it.
     Nobody,
 }
@@ -48,7 +48,7 @@ impl Asker {
         match source {
             Source::Admin(admin) => {
                 let pace = Pace::default();
-                Self::Admin(AdminAsker {
+                Self::Admin(Box::new(AdminAsker {
                     poll: Poll::new(Pace {
                         interval: admin.interval,
                         refresh: admin.refresh,
@@ -57,9 +57,9 @@ impl Asker {
                     }),
                     call: None,
                     reading: None,
-                })
+                }))
             }
-            Source::Feed(_) => Self::Feed(FeedAsker::new()),
+            Source::Feed(_) => Self::Feed(Box::new(FeedAsker::new())),
             Source::Learned | Source::Static(_) => Self::Nobody,
         }
     }
@@ -323,7 +323,7 @@ impl Lead {
 }
 
 /// Are the headers of a question.
-fn get(path: &str, host: &str) -> alloc::vec::Vec<(String, String)> {
+fn get(path: &str, host: &str) -> Vec<(String, String)> {
     owned([
         (":method", "GET"),
         (":path", path),
