@@ -28,6 +28,7 @@ pub mod panic_mode;
 pub mod passive;
 pub mod plan;
 pub mod probe;
+pub mod routing;
 pub mod slots;
 pub mod snapshot;
 pub mod successor;

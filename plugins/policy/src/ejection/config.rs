@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::machine::Times;
 use crate::{
-    config::{Problem, Problems, format_duration, from_json, parse_duration},
+    config::{Fields, Problem, Problems, format_duration, format_ppm, from_json},
     units::Ppm,
 };
 
@@ -97,27 +97,33 @@ impl Config {
     /// Checks a configuration at `path` (`$.endpoints.ejection`). `None` exactly where it added a
     /// problem.
     pub fn check(raw: &RawConfig, path: &str, problems: &mut Problems) -> Option<Self> {
-        let mut check = Check { path, problems };
-        let gateway = check.row("gateway_failures_in_row", raw.gateway_failures_in_row);
-        let local = check.row("local_failures_in_row", raw.local_failures_in_row);
-        let excess = check.ratio("excess_failure_ratio", raw.excess_failure_ratio, &EXCESS);
-        let min_requests = check.number("min_requests", raw.min_requests, &MIN_REQUESTS);
-        let window = check.duration("window", &raw.window, &WINDOW);
-        let time = check.duration("time", &raw.time, &TIME);
-        let max_time = check.duration("max_time", &raw.max_time, &TIME);
+        let mut fields = Fields {
+            path: path.into(),
+            problems,
+        };
+        let row = |number: Option<u32>| {
+            number
+                .and_then(|number| u8::try_from(number).ok())
+                .and_then(NonZeroU8::new)
+        };
+        let gateway =
+            row(fields.number("gateway_failures_in_row", raw.gateway_failures_in_row, &ROW));
+        let local = row(fields.number("local_failures_in_row", raw.local_failures_in_row, &ROW));
+        let excess = fields.ratio("excess_failure_ratio", raw.excess_failure_ratio, &EXCESS);
+        let min_requests = fields.number("min_requests", raw.min_requests, &MIN_REQUESTS);
+        let window = fields.duration("window", &raw.window, &WINDOW);
+        let time = fields.duration("time", &raw.time, &TIME);
+        let max_time = fields.duration("max_time", &raw.max_time, &TIME);
         let all = 0..=Ppm::ONE.as_u32();
-        let min_available = check.ratio("min_available_ratio", raw.min_available_ratio, &all);
+        let min_available = fields.ratio("min_available_ratio", raw.min_available_ratio, &all);
         let (time, max_time) = (time?, max_time?);
         if time > max_time {
-            problems.push(Problem::new(
-                format!("{path}.max_time"),
-                "ejection-max-time-below-time",
-                format!(
-                    "must be at least {path}.time ({:?}), got {:?}",
-                    raw.time, raw.max_time
-                ),
-                "the first ejection is the shortest",
-            ));
+            let message = format!(
+                "must be at least {path}.time ({:?}), got {:?}",
+                raw.time, raw.max_time
+            );
+            let help = "the first ejection is the shortest";
+            fields.refuse("max_time", "max-time-below-time", message, help);
             return None;
         }
         Some(Self {
@@ -140,12 +146,12 @@ impl Config {
              \"max_time\":\"{}\",\"min_available_ratio\":{}}}",
             self.gateway_in_row,
             self.local_in_row,
-            self.excess_failure.to_ratio_text(),
+            format_ppm(self.excess_failure.as_u32()),
             self.min_requests,
             format_duration(self.window),
             format_duration(self.times.time),
             format_duration(self.times.max_time),
-            self.min_available.to_ratio_text(),
+            format_ppm(self.min_available.as_u32()),
         ));
     }
 
@@ -159,83 +165,5 @@ impl Config {
     #[must_use]
     pub const fn min_available(&self) -> Ppm {
         self.min_available
-    }
-}
-
-/// Checks fields below one path.
-struct Check<'a> {
-    path: &'a str,
-    problems: &'a mut Problems,
-}
-
-impl Check<'_> {
-    fn row(&mut self, field: &str, number: u32) -> Option<NonZeroU8> {
-        let number = self.number(field, number, &ROW)?;
-        u8::try_from(number).ok().and_then(NonZeroU8::new)
-    }
-
-    fn number(&mut self, field: &str, number: u32, range: &RangeInclusive<u32>) -> Option<u32> {
-        if range.contains(&number) {
-            return Some(number);
-        }
-        let (least, most) = (range.start(), range.end());
-        self.refuse(
-            field,
-            "ejection-number-out-of-range",
-            format!("must be from {least} to {most}, got {number}"),
-            "",
-        );
-        None
-    }
-
-    fn ratio(&mut self, field: &str, ratio: f64, range: &RangeInclusive<u32>) -> Option<Ppm> {
-        let checked = Ppm::from_ratio(ratio).filter(|ppm| range.contains(&ppm.as_u32()));
-        if checked.is_none() {
-            let bound = |ppm: &u32| Ppm::try_new(*ppm).unwrap_or_default().to_ratio_text();
-            let (least, most) = (bound(range.start()), bound(range.end()));
-            self.refuse(
-                field,
-                "ejection-ratio-out-of-range",
-                format!("must be from {least} to {most}, got {ratio}"),
-                "ratios are fractions, 20 % is 0.2",
-            );
-        }
-        checked
-    }
-
-    fn duration(
-        &mut self,
-        field: &str,
-        text: &str,
-        range: &RangeInclusive<Duration>,
-    ) -> Option<Duration> {
-        let duration = match parse_duration(&format!("{}.{field}", self.path), text) {
-            Ok(duration) => duration,
-            Err(problem) => {
-                self.problems.push(problem);
-                return None;
-            }
-        };
-        if range.contains(&duration) {
-            return Some(duration);
-        }
-        let least = format_duration(*range.start());
-        let most = format_duration(*range.end());
-        self.refuse(
-            field,
-            "ejection-duration-out-of-range",
-            format!("must be from {least} to {most}, got {text:?}"),
-            "",
-        );
-        None
-    }
-
-    fn refuse(&mut self, field: &str, code: &'static str, message: String, help: &'static str) {
-        self.problems.push(Problem::new(
-            format!("{}.{field}", self.path),
-            code,
-            message,
-            help,
-        ));
     }
 }

@@ -1,7 +1,5 @@
 //! Shares in millionths.
 
-use alloc::{format, string::String};
-
 /// Is a share from 0 to 1 in whole millionths, so that equal ones are equal on every machine.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Ppm(u32);
@@ -67,19 +65,10 @@ impl Ppm {
         let parts = u64::from(number).saturating_mul(u64::from(self.0));
         u32::try_from(parts / 1_000_000).unwrap_or(number)
     }
-
-    /// Writes it as a ratio that [`Self::from_ratio`] reads back: `0.25`, `1`.
-    #[must_use]
-    pub fn to_ratio_text(self) -> String {
-        let text = format!("{}.{:06}", self.0 / ONE_PPM, self.0 % ONE_PPM);
-        String::from(text.trim_end_matches('0').trim_end_matches('.'))
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -107,13 +96,5 @@ mod tests {
         assert_eq!(Ppm(999_999).share_of(u32::MAX), 4_294_963_000);
         assert_eq!(Ppm::ONE.share_of(u32::MAX), u32::MAX);
         assert_eq!(Ppm(499_999).complement(), Ppm(500_001));
-    }
-
-    proptest! {
-        #[test]
-        fn ratio_that_is_written_is_read_back_as_it_was(ppm in 0_u32..=1_000_000) {
-            let text = Ppm(ppm).to_ratio_text();
-            prop_assert_eq!(Ppm::from_ratio(text.parse().unwrap()), Some(Ppm(ppm)));
-        }
     }
 }
