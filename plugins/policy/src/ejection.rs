@@ -24,7 +24,8 @@
 //! request: a success readmits, a failure ejects again. `ejections` falls by one for each `time` of
 //! serving. Who is readmitted begins at a slow start.
 //! Inputs / Output: members come and go, how they stand otherwise, the merged outcomes and rows,
-//! probes; on each tick the [`Change`]s. [`combine`] brings a verdict into the snapshot's state.
+//! probes; on each tick the [`Change`]s. [`combine`] brings a verdict into the snapshot's state, and
+//! [`others_of`] takes it out again for a new leader.
 //! Bounds: panic's: an ejection leaves at least as many available as [`Rule::safe_ejections`] asks
 //! for, worst first, of equal ones the smaller key. So of two endpoints one may be ejected, and of
 //! one none. (A cap of 10 % would eject nobody of fewer than ten.)
@@ -52,7 +53,7 @@ mod machine;
 mod pool;
 
 pub use change::{Cause, Change, Counters, Full, MAX_ENDPOINTS, Start};
-pub use combine::{Verdict, combine};
+pub use combine::{Verdict, combine, others_of};
 pub use config::{Config, RawConfig};
 pub use judge::Judge;
 pub use machine::{Event, Rejected, State, Times};

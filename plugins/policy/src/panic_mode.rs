@@ -8,11 +8,11 @@
 //! where the available share is *under* `a`. Where the utilisation `u` that all `N` would have is
 //! known: `⌊N·(1 − u/u_max)⌋`, because the others have to take over what those did. Never the last
 //! one. All in integers: `N` = 10 and `u` = 0.8 make 2, where floating point makes 1.
-//! Inputs / Output: a [`Census`] of [`Standing`]s and, where known, the utilisation in millionths;
-//! the [`Mode`], which says whom to choose among.
+//! Inputs / Output: a [`Census`] by [`Fitness`] and, where known, the utilisation in millionths; the
+//! [`Mode`], which says whom to choose among.
 //! Order: in panic the candidates are all that can be reached, least bad first: of two candidates
-//! the one with the lower [`Standing`] is taken, whatever its load. The available ones thus get more
-//! than their share and the others the rest, instead of nobody anything.
+//! the fitter one is taken, whatever its load. The available ones thus get more than their share and
+//! the others the rest, instead of nobody anything.
 //! Leaving endpoints (draining, vanished) are no members here: ten that a rolling update drains
 //! make no panic beside ten new ones. Where nobody is available, those that still drain are the
 //! least bad; drained and vanished ones are never chosen.
@@ -29,9 +29,9 @@ use crate::{
     units::{Ppm, WallTime},
 };
 
-/// Says how an endpoint stands for new requests, least bad first.
+/// Says how fit an endpoint is for new requests, the fittest first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Standing {
+pub enum Fitness {
     /// It takes requests. One that nobody asked yet does as well.
     Available,
     /// It asked for nothing new, and still answers.
@@ -49,7 +49,7 @@ pub enum Standing {
 /// Is the latest moment that a snapshot can hold: what waits for it is not ended by time.
 const NEVER_MS: u64 = u64::MAX / 1_000_000;
 
-impl Standing {
+impl Fitness {
     /// Reads a snapshot's state.
     #[must_use]
     pub fn of(state: State, now: WallTime) -> Self {
@@ -70,7 +70,7 @@ impl Standing {
     }
 }
 
-/// Counts endpoints by how they stand. All saturate.
+/// Counts endpoints by their fitness. All saturate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Census {
     /// Are those that take requests.
@@ -83,12 +83,12 @@ pub struct Census {
 
 impl Census {
     /// Counts one more.
-    pub const fn count(&mut self, standing: Standing) {
-        let counter = match standing {
-            Standing::Available => &mut self.available,
-            Standing::Draining => &mut self.draining,
-            Standing::Probing | Standing::Ejected | Standing::Unhealthy => &mut self.unavailable,
-            Standing::Gone => return,
+    pub const fn count(&mut self, fitness: Fitness) {
+        let counter = match fitness {
+            Fitness::Available => &mut self.available,
+            Fitness::Draining => &mut self.draining,
+            Fitness::Probing | Fitness::Ejected | Fitness::Unhealthy => &mut self.unavailable,
+            Fitness::Gone => return,
         };
         *counter = counter.saturating_add(1);
     }
@@ -116,11 +116,11 @@ pub enum Mode {
 impl Mode {
     /// Says whether an endpoint is a candidate.
     #[must_use]
-    pub const fn admits(self, standing: Standing) -> bool {
+    pub const fn admits(self, fitness: Fitness) -> bool {
         match self {
-            Self::Normal => matches!(standing, Standing::Available),
-            Self::Panic => !standing.is_leaving(),
-            Self::NobodyAvailable => !matches!(standing, Standing::Gone),
+            Self::Normal => matches!(fitness, Fitness::Available),
+            Self::Panic => !fitness.is_leaving(),
+            Self::NobodyAvailable => !matches!(fitness, Fitness::Gone),
             Self::Nobody => false,
         }
     }

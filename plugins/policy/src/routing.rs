@@ -6,7 +6,7 @@
 //! cluster, exact names before prefixes, these in their order.
 //! Limits: 1 to 1024 rules; requests to other clusters are left alone. A configuration holds no
 //! secret.
-//! Cost: a rule is found in O(log names + prefixes), without allocation.
+//! Scope: the same on every worker. Cost: a rule is found in O(log names + prefixes), without allocation.
 
 mod config;
 mod raw;

@@ -8,7 +8,7 @@ use std::{fmt::Write, fs, time::Duration};
 
 use proptest::prelude::*;
 use tidegate_policy::{
-    ejection::{Config, Event, State, Times, Verdict, combine},
+    ejection::{Config, Event, State, Times, Verdict, combine, others_of},
     snapshot::State as Published,
     units::WallTime,
 };
@@ -173,5 +173,32 @@ fn what_others_say_comes_before_what_traffic_says() {
         ),
     ] {
         assert_eq!(row(others), [serving[0], serving[1], rest[0], rest[1]]);
+    }
+}
+
+/// A new leader takes apart what its predecessor brought together.
+#[test]
+fn what_others_said_is_told_from_what_traffic_said() {
+    let at = WallTime::from_seconds;
+    let never = WallTime::from_ns(u64::MAX);
+    let available = Published::Available { slow_start: None };
+    let until = at(300);
+    for traffic in [Verdict::Ejected { until }, Verdict::Trial] {
+        let published = combine(Published::Unknown, traffic);
+        let others = others_of(published, at(100));
+        assert_eq!(others, available);
+        assert_eq!(combine(others, traffic), published);
+    }
+    for others in [
+        Published::Unknown,
+        Published::Available {
+            slow_start: Some(at(50)),
+        },
+        Published::Ejected { until: never },
+        Published::Draining { until },
+        Published::Draining { until: at(1) },
+        Published::Vanished { until },
+    ] {
+        assert_eq!(others_of(others, at(100)), others);
     }
 }

@@ -6,7 +6,7 @@ use std::{fmt::Write, fs, num::NonZeroU32};
 
 use proptest::prelude::*;
 use tidegate_policy::{
-    panic_mode::{Census, Mode, Rule, Standing, utilisation_ppm},
+    panic_mode::{Census, Fitness, Mode, Rule, utilisation_ppm},
     snapshot::State,
     units::{Ppm, WallTime},
 };
@@ -25,7 +25,7 @@ fn census(available: u32, unavailable: u32, draining: u32) -> Census {
 fn count(states: &[State]) -> Census {
     let mut census = Census::default();
     for state in states {
-        census.count(Standing::of(*state, NOW));
+        census.count(Fitness::of(*state, NOW));
     }
     census
 }
@@ -115,7 +115,7 @@ fn all_new_are_all_available_and_all_draining_are_the_least_bad() {
     let draining = [State::Draining { until: later }; 3];
     let mode = rule.mode(&count(&draining), None);
     assert_eq!(mode, Mode::NobodyAvailable);
-    assert!(mode.admits(Standing::Draining));
+    assert!(mode.admits(Fitness::Draining));
     let drained = [
         State::Draining { until: NOW },
         State::Vanished { until: later },
@@ -129,25 +129,25 @@ fn draining_endpoint_is_no_candidate_while_anybody_is_available() {
     let rule = Rule::default();
     for available in 1..=5 {
         let mode = rule.mode(&census(available, 5 - available, 10), None);
-        assert!(!mode.admits(Standing::Draining), "{available}");
-        assert!(!mode.admits(Standing::Gone), "{available}");
-        assert!(mode.admits(Standing::Available), "{available}");
+        assert!(!mode.admits(Fitness::Draining), "{available}");
+        assert!(!mode.admits(Fitness::Gone), "{available}");
+        assert!(mode.admits(Fitness::Available), "{available}");
     }
 }
 
 #[test]
 fn state_stands_as_its_moment_says() {
-    let ejected = |until| Standing::of(State::Ejected { until }, NOW);
-    assert_eq!(ejected(WallTime::from_ns(u64::MAX)), Standing::Unhealthy);
+    let ejected = |until| Fitness::of(State::Ejected { until }, NOW);
+    assert_eq!(ejected(WallTime::from_ns(u64::MAX)), Fitness::Unhealthy);
     let rounded = WallTime::from_ns(u64::MAX / 1_000_000 * 1_000_000);
-    assert_eq!(ejected(rounded), Standing::Unhealthy);
+    assert_eq!(ejected(rounded), Fitness::Unhealthy);
     let before = WallTime::from_ns(rounded.as_ns() - 1);
-    assert_eq!(ejected(before), Standing::Ejected);
-    assert_eq!(ejected(WallTime::default()), Standing::Ejected);
-    let draining = |until| Standing::of(State::Draining { until }, NOW);
-    assert_eq!(draining(NOW), Standing::Gone);
+    assert_eq!(ejected(before), Fitness::Ejected);
+    assert_eq!(ejected(WallTime::default()), Fitness::Ejected);
+    let draining = |until| Fitness::of(State::Draining { until }, NOW);
+    assert_eq!(draining(NOW), Fitness::Gone);
     let next = WallTime::from_ns(NOW.as_ns() + 1);
-    assert_eq!(draining(next), Standing::Draining);
+    assert_eq!(draining(next), Fitness::Draining);
 }
 
 #[test]
@@ -201,9 +201,9 @@ proptest! {
     ) {
         let census = census(available, unavailable, draining);
         let mode = Rule::default().mode(&census, utilisation);
-        let admitted = (available > 0 && mode.admits(Standing::Available))
-            || (unavailable > 0 && mode.admits(Standing::Ejected))
-            || (draining > 0 && mode.admits(Standing::Draining));
+        let admitted = (available > 0 && mode.admits(Fitness::Available))
+            || (unavailable > 0 && mode.admits(Fitness::Ejected))
+            || (draining > 0 && mode.admits(Fitness::Draining));
         prop_assert_eq!(admitted, mode != Mode::Nobody);
         prop_assert_eq!(mode == Mode::Nobody, available == 0 && unavailable == 0 && draining == 0);
     }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::machine;
-use crate::{snapshot::State, units::WallTime};
+use crate::{panic_mode::Fitness, snapshot::State, units::WallTime};
 
 /// Is what traffic says of an endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,6 +52,17 @@ pub fn combine(others: State, traffic: Verdict) -> State {
         Verdict::Serving { readmitted } => State::Available {
             slow_start: slow_start.max(readmitted),
         },
+    }
+}
+
+/// Is what the others said of an endpoint whose published state is this, as far as that can be told:
+/// where traffic took it out, `Available`. For a new leader, whose own prober and source would else
+/// take an ejected endpoint for one that is not ready.
+#[must_use]
+pub fn others_of(published: State, now: WallTime) -> State {
+    match Fitness::of(published, now) {
+        Fitness::Ejected | Fitness::Probing => State::Available { slow_start: None },
+        Fitness::Available | Fitness::Draining | Fitness::Gone | Fitness::Unhealthy => published,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     pool::{self, Pool, Rows, Window},
 };
 use crate::{
-    panic_mode::{Census, Rule, Standing},
+    panic_mode::{Census, Fitness, Rule},
     snapshot::{Counts, Endpoint, Failures, State as Published},
     units::{Ppm, WallTime},
 };
@@ -41,7 +41,7 @@ pub struct Judge<K> {
 struct Record {
     state: State,
     /// Is how it stands but for its traffic.
-    others: Standing,
+    others: Fitness,
     until: WallTime,
     readmitted: Option<WallTime>,
     window: Window,
@@ -56,7 +56,7 @@ impl Record {
     const fn new(state: State) -> Self {
         Self {
             state,
-            others: Standing::Available,
+            others: Fitness::Available,
             until: WallTime::from_ns(0),
             readmitted: None,
             window: Window::NEW,
@@ -68,10 +68,10 @@ impl Record {
     }
 
     /// Is how it stands in all.
-    const fn standing(&self) -> Standing {
+    const fn fitness(&self) -> Fitness {
         match (self.others, self.state) {
-            (Standing::Available, State::Ejected { .. }) => Standing::Ejected,
-            (Standing::Available, State::Trial { .. }) => Standing::Probing,
+            (Fitness::Available, State::Ejected { .. }) => Fitness::Ejected,
+            (Fitness::Available, State::Trial { .. }) => Fitness::Probing,
             (others, _) => others,
         }
     }
@@ -139,9 +139,9 @@ impl<K: Clone + Ord> Judge<K> {
     /// Takes what membership, control plane and probes make of an endpoint. O(log n).
     pub fn on_others(&mut self, key: &K, state: Published, now: WallTime) {
         if let Some(record) = self.records.get_mut(key) {
-            record.others = match Standing::of(state, now) {
+            record.others = match Fitness::of(state, now) {
                 // Traffic alone puts anybody on trial, and only until it is heard.
-                Standing::Probing => Standing::Available,
+                Fitness::Probing => Fitness::Available,
                 others => others,
             };
         }
@@ -289,7 +289,7 @@ impl<K: Clone + Ord> Judge<K> {
         let (pool, census) = self.look(half);
         let mut named = Vec::new();
         for (key, record) in &self.records {
-            if !record.failed || record.standing() != Standing::Available {
+            if !record.failed || record.fitness() != Fitness::Available {
                 continue;
             }
             match self.config.judge(record, half, pool) {
@@ -338,10 +338,10 @@ impl<K: Clone + Ord> Judge<K> {
         let (mut rows, mut census) = (Rows::default(), Census::default());
         let mut pool = Pool::default();
         for record in self.records.values() {
-            let standing = record.standing();
-            census.count(standing);
+            let fitness = record.fitness();
+            census.count(fitness);
             let (attempts, failures) = record.window.totals(half);
-            if standing.is_leaving() || attempts == 0 {
+            if fitness.is_leaving() || attempts == 0 {
                 continue;
             }
             pool.attempts = pool.attempts.saturating_add(u64::from(attempts));
@@ -370,7 +370,7 @@ impl<K: Clone + Ord> Judge<K> {
             Published::Probing => State::Trial { ejections },
             // A moment that no ejection reaches is another's: its probe or its source readmits it.
             Published::Ejected { until }
-                if Standing::of(endpoint.state, now) == Standing::Ejected =>
+                if Fitness::of(endpoint.state, now) == Fitness::Ejected =>
             {
                 let remaining = until.saturating_since(now);
                 State::Ejected {

@@ -13,7 +13,7 @@ use tidegate_policy::{
     ejection::{Config, Judge, Start, Verdict, combine},
     endpoints::Observer,
     fallback::{List, Spares},
-    panic_mode::{Census, Mode, Rule, Standing},
+    panic_mode::{Census, Fitness, Mode, Rule},
     passive::{LastAttempt, Outcome, Recent, Trials, conclude},
     snapshot::{
         Endpoint, EndpointAddress, Header, Merger, ReportViews, Since, Snapshot, State,
@@ -273,7 +273,7 @@ impl<'a> World<'a> {
         }
         let mut census = Census::default();
         for (_, endpoint) in &self.snapshot {
-            census.count(Standing::of(endpoint.state, now));
+            census.count(Fitness::of(endpoint.state, now));
         }
         self.run.most_unavailable = self.run.most_unavailable.max(census.unavailable);
     }
@@ -287,12 +287,12 @@ impl<'a> World<'a> {
         let mut census = Census::default();
         for (address, endpoint) in &self.snapshot {
             worker.states[index_of(&address)] = endpoint.state;
-            census.count(Standing::of(endpoint.state, now));
+            census.count(Fitness::of(endpoint.state, now));
         }
         worker.mode = Rule::default().mode(&census, None);
         worker.candidates.clear();
         for (index, state) in worker.states.iter().enumerate() {
-            if worker.mode.admits(Standing::of(*state, now)) {
+            if worker.mode.admits(Fitness::of(*state, now)) {
                 worker.candidates.push(index);
             }
         }
@@ -364,7 +364,7 @@ impl<'a> World<'a> {
             let is_recent =
                 self.trial.spares_recent && worker.recent[index].has_failed(now, RECENT);
             let load = f64::from(worker.in_flight[index] + 1) / factor;
-            (Standing::of(state, now), is_recent, (load * 1e6) as u64)
+            (Fitness::of(state, now), is_recent, (load * 1e6) as u64)
         };
         Some(if order(second_index) < order(first_index) {
             second_index
