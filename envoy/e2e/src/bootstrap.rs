@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
+use crate::discovery::Discovery;
 use crate::paths;
 
 /// The filter name under which the shipped configurations run sticky-session.
@@ -221,6 +222,72 @@ impl Bootstrap {
             "value": configuration.to_string(),
         });
         Ok(self)
+    }
+
+    /// Lets discovery say who the members of a cluster are.
+    ///
+    /// # Errors
+    /// There is no such cluster.
+    pub fn discovered(&mut self, cluster: &str, discovery: &Discovery) -> Result<&mut Self> {
+        let cluster = self.cluster(cluster)?;
+        cluster["type"] = json!("EDS");
+        cluster["eds_cluster_config"] = discovery.source();
+        if let Some(cluster) = cluster.as_object_mut() {
+            cluster.remove("load_assignment");
+        }
+        // What changes takes effect at once: else a change of health alone waits for up to a second.
+        cluster["common_lb_config"]["update_merge_window"] = json!("0s");
+        Ok(self)
+    }
+
+    /// Makes every WebAssembly filter of that name load this module, those of clusters too.
+    pub fn module_everywhere(&mut self, filter: &str, path: &Path) -> &mut Self {
+        self.each_plugin(filter, &mut |plugin| {
+            if let Some(filename) = plugin.pointer_mut("/vm_config/code/local/filename") {
+                *filename = json!(path);
+            }
+        });
+        self
+    }
+
+    /// Edits the JSON that the WebAssembly filters of that name are configured with, those of clusters too.
+    ///
+    /// # Errors
+    /// There is none, or its configuration is not JSON.
+    pub fn configure_everywhere(
+        &mut self,
+        filter: &str,
+        edit: &mut dyn FnMut(&mut Value),
+    ) -> Result<()> {
+        let (mut found, mut problem) = (false, None);
+        self.each_plugin(filter, &mut |plugin| {
+            found = true;
+            let value = &mut plugin["configuration"]["value"];
+            match serde_json::from_str(value.as_str().unwrap_or_default()) {
+                Ok(mut configuration) => {
+                    edit(&mut configuration);
+                    *value = json!(configuration.to_string());
+                }
+                Err(error) => problem = Some(error),
+            }
+        });
+        match problem {
+            None if found => Ok(()),
+            None => bail!("the configuration has no plugin `{filter}`"),
+            Some(error) => Err(error.into()),
+        }
+    }
+
+    /// Visits the plugin settings of every filter of that name.
+    fn each_plugin(&mut self, filter: &str, visit: &mut dyn FnMut(&mut Value)) {
+        each_object(&mut self.root, &mut |object| {
+            if object.get("name").is_some_and(|name| name == filter)
+                && let Some(typed) = object.get_mut("typed_config")
+                && let Some(plugin) = typed.get_mut("config")
+            {
+                visit(plugin);
+            }
+        });
     }
 
     /// Puts the tap filters of `record-traffic` in front of the other HTTP filters.

@@ -2,11 +2,13 @@
 
 mod admin;
 pub(crate) mod process;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -221,6 +223,28 @@ impl Envoy {
             Ok((sum >= at_least).then_some(sum))
         })
         .await
+    }
+
+    /// Returns the processor time of Envoy's threads so far, by name: `envoy` is the main one, `wrk:worker_0` the first
+    /// worker.
+    ///
+    /// # Errors
+    /// Envoy does not run, or this is not Linux.
+    pub fn processor_time(&self) -> Result<BTreeMap<String, Duration>> {
+        threads::processor_time(self.id()?)
+    }
+
+    /// Returns the memory that Envoy has resident, in bytes.
+    ///
+    /// # Errors
+    /// As [`Envoy::processor_time`].
+    pub fn resident_bytes(&self) -> Result<u64> {
+        threads::resident_bytes(self.id()?)
+    }
+
+    fn id(&self) -> Result<u32> {
+        let process = self.process.as_ref();
+        Ok(process.context("Envoy does not run")?.id())
     }
 
     /// Returns what Envoy has logged since the first start.

@@ -9,6 +9,8 @@
 pub mod bootstrap;
 pub mod browser;
 pub mod clients;
+pub mod discovery;
+pub mod endpoints;
 pub mod envoy;
 pub mod fetch;
 pub mod fidelity;

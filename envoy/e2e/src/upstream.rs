@@ -7,6 +7,7 @@ mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use hyper::header::HeaderMap;
@@ -20,6 +21,8 @@ pub use answer::{Answer, Ending};
 pub struct Received {
     /// The upstream's own address.
     pub upstream: SocketAddr,
+    /// When its headers had arrived.
+    pub at: Instant,
     /// The method.
     pub method: String,
     /// Path and query.

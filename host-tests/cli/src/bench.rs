@@ -285,7 +285,9 @@ impl Bench<'_> {
 }
 
 impl Spread {
-    fn of(mut measurements: Vec<u64>) -> Self {
+    /// Takes measurements in any order; all are 0 where there is none.
+    #[must_use]
+    pub fn of(mut measurements: Vec<u64>) -> Self {
         measurements.sort_unstable();
         let at = |index: usize| measurements.get(index).copied().unwrap_or_default();
         Self {

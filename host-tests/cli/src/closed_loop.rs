@@ -19,7 +19,7 @@ mod start;
 mod stream;
 mod verdicts;
 
-use tidegate_host::{InputError, StartError};
+use tidegate_host::{InputError, Proxy, StartError};
 use tidegate_model::report::Sink;
 use tidegate_model::units::Span;
 
@@ -82,5 +82,19 @@ impl RunError {
 /// # Errors
 /// See [`RunError`].
 pub fn run(scenario: &LoadedScenario, seed: u64, sink: &mut dyn Sink) -> Result<(), RunError> {
-    start::engine(scenario, seed)?.run(sink)
+    run_watched(scenario, seed, sink, &mut |_, _| {})
+}
+
+/// Runs a scenario once, with one seed, as [`run`] does, and shows the proxy after everything that happened: its metrics
+/// and its shared data. The number is the time since the scenario began, in nanoseconds.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run_watched(
+    scenario: &LoadedScenario,
+    seed: u64,
+    sink: &mut dyn Sink,
+    watch: &mut dyn FnMut(u64, &Proxy),
+) -> Result<(), RunError> {
+    start::engine(scenario, seed)?.run(sink, watch)
 }

@@ -12,6 +12,7 @@ mod closed_loop {
     mod endpoints;
     mod faults;
     mod leader;
+    mod picture;
     mod retries;
     mod sockets;
     mod traffic;

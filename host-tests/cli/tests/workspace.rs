@@ -24,6 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["tidegate-policy", "tidegate-proxy"],
     ),
     (
+        "tidegate-guest-neighbour",
+        &["tidegate-policy", "tidegate-proxy"],
+    ),
+    (
         "tidegate-guest-no-op",
         &["tidegate-policy", "tidegate-proxy"],
     ),

@@ -8,16 +8,28 @@
 //! Model: `value = base64url(version | key id | nonce | seal(issued, last seen, session nonce,
 //! address, instance))` with associated data `label | version | key id | cluster | cookie name`.
 //! `age = now − issued`; a session is kept while `age < ttl` and `now − last seen < idle timeout`.
-//! Inputs / Output: the cookie headers, then status and the endpoint that served; which endpoint to
-//! take, which cookie to write, and the reason for both.
+//! A picture of the endpoints adds who is there and how they fare. A session whose endpoint is
+//! ejected, drained or gone goes to its successor: the available endpoint with the highest score of
+//! its nonce, which is stored nowhere and the same on every gateway with the same picture. The
+//! response's cookie names whoever served, so that the return of the former endpoint pulls nobody
+//! back; the session keeps its age and its nonce. What an endpoint's draining means is the
+//! configuration's: [`Standing::course`] is the table.
+//! Inputs / Output: the cookie headers, the kind of the request and the picture, then status and
+//! the endpoint that served; which endpoint to take, which cookie to write, and the reason for both.
+//! Requests that bring a key are placed by it instead ([`on_key`], [`Tables`]), with no cookie.
 //! Cold start: without a cookie the proxy balances, and whoever served is pinned by the response.
 //! Limits: at exactly the TTL a session is over. A clock that stands still or steps back makes no
 //! cookie older; one issued more than 60 s in the future is refused. A value longer than 256 bytes
 //! and cookie headers longer than 64 KiB together are not looked into. Two values under our name
-//! are refused both. Without a membership snapshot a valid cookie is never replaced (unless
-//! `when_unreachable` says so): `override_host` knows who is there.
-//! Scope: stateless, so the same on every worker and every gateway. Cost: O(length of the cookie
-//! headers) and one AEAD pass over at most 171 bytes; 102 to 224 bytes of cookie per session.
+//! are refused both. Without a picture a valid cookie is never replaced (unless `when_unreachable`
+//! says so): `override_host` knows who is there. A cookie that was written before its address was
+//! last absent, or for another instance than the one that is there, is refused: the session begins
+//! anew. Where nobody is available a session stays where it is. An endpoint that the picture lacks
+//! is gone only for cookies that are [`UNLISTED_GRACE`] older than the picture, so clocks of
+//! gateways that differ by more than that move sessions of endpoints that have just joined.
+//! Scope: stateless but for tables, so the same on every worker and every gateway. Cost: O(length
+//! of the cookie headers) and one AEAD pass over at most 171 bytes, O(log endpoints) for the
+//! picture, O(endpoints) for a successor; 102 to 224 bytes of cookie per session.
 //! Source: RFC 6265 sections 4.1 and 5.2 (cookies), RFC 8439 (ChaCha20-Poly1305),
 //! draft-irtf-cfrg-xchacha-03 (the 24-byte nonce).
 //! Differs: from Envoy's own stateful session, whose cookie is unsigned and without an end.
@@ -27,9 +39,14 @@ mod config;
 mod cookie;
 mod decision;
 mod header;
+mod key;
 mod keys;
 mod raw;
+mod reason;
+mod rules;
 mod set_cookie;
+mod standing;
+mod tables;
 
 pub use clusters::{Cluster, Match, Matcher};
 pub use config::{Config, KeySource};
@@ -38,12 +55,16 @@ pub use cookie::{
     SessionCookie,
 };
 pub use decision::{
-    CLOCK_SKEW_SECONDS, DRAWS, IDLE_RENEWAL_SHARE, Membership, Policy, RequestDecision,
-    RequestReason, ResponseDecision, ResponseReason, ServedBy, WhenUnreachable, Write,
+    CLOCK_SKEW_SECONDS, DRAWS, IDLE_RENEWAL_SHARE, Policy, RequestDecision, ResponseDecision,
+    ServedBy, WhenUnreachable, Write,
 };
 pub use header::{MAX_HEADER_BYTES, Presented, present};
+pub use key::{FirstRequest, Key, MAX_KEY_BYTES, client_hash, key_hash, on_key, query_hash};
 pub use keys::{KeyRing, KeyRingError, MAX_KEYS};
 pub use raw::Role;
 #[cfg(feature = "schema")]
 pub use raw::schema;
+pub use reason::{RequestReason, ResponseReason};
 pub use set_cookie::{CookieAttributes, SameSite, Secure};
+pub use standing::{Course, Kind, Standing, UNLISTED_GRACE, WhenDraining, known_instance};
+pub use tables::{MAX_TABLES, Tables};

@@ -43,7 +43,7 @@ mod verdict;
 
 pub use answer::{
     Announcement, Answer, DRAIN_HEADER, Failure, INSTANCE_HEADER, MAX_DRAIN_SECONDS,
-    MAX_INSTANCE_BYTES, Outcome,
+    MAX_INSTANCE_BYTES, Outcome, announced,
 };
 pub use config::{Config, Initial, RawConfig, USER_AGENT};
 pub use machine::{Event, Rejected, State, Thresholds};

@@ -5,9 +5,10 @@
 use proptest::prelude::*;
 use tidegate_policy::{
     affinity::{
-        Address, Binding, CLOCK_SKEW_SECONDS, Config, Matcher, Membership, Presented,
-        RequestDecision, RequestReason, ResponseReason, ServedBy, Write, present,
+        Address, Binding, CLOCK_SKEW_SECONDS, Config, Kind, Matcher, Presented, RequestDecision,
+        RequestReason, ResponseReason, ServedBy, Write, present,
     },
+    endpoints::{Picture, Unknown},
     units::WallTime,
 };
 
@@ -44,7 +45,8 @@ impl Gateway {
             value.as_bytes(),
             self.config.keys(),
             binding,
-            Membership::Unknown,
+            Kind::Plain,
+            Picture::Unknown(Unknown::NotConfigured),
             now,
         )
     }
@@ -69,7 +71,15 @@ impl Gateway {
         let cookie = decision.write.map(|write| {
             let keys = self.config.keys();
             rule.policy
-                .write(&write, keys, binding, true, now, [1, 2, 3, now_seconds])
+                .write(
+                    &write,
+                    None,
+                    keys,
+                    binding,
+                    true,
+                    now,
+                    [1, 2, 3, now_seconds],
+                )
                 .unwrap()
         });
         (decision.reason, cookie)
@@ -317,7 +327,15 @@ fn two_sessions_never_have_the_same_cookie_even_at_the_same_time() {
     let now = WallTime::from_seconds(START_SECONDS);
     let sealed = |draws| {
         rule.policy
-            .write(&write, gateway.config.keys(), binding, true, now, draws)
+            .write(
+                &write,
+                None,
+                gateway.config.keys(),
+                binding,
+                true,
+                now,
+                draws,
+            )
             .unwrap()
     };
     let base = sealed([1, 2, 3, 4]);
@@ -381,7 +399,7 @@ fn rule_is_found_by_exact_name_before_any_prefix_and_prefixes_in_order() {
         let (keys, now) = (gateway.config.keys(), WallTime::default());
         let set = rule
             .policy
-            .write(&write, keys, binding, false, now, [0; 4])?;
+            .write(&write, None, keys, binding, false, now, [0; 4])?;
         let name = set.split_once('=')?.0.to_owned();
         let age = set.split_once("Max-Age=")?.1.split(';').next()?.to_owned();
         Some((name, age))

@@ -23,10 +23,12 @@ fn rule(fields: &str) -> String {
 fn configuration_without_more_than_a_cluster_has_the_documented_defaults() {
     let expected = "{\"clusters\":[{\"name\":\"echo\",\"cookie\":{\"name\":null,\"path\":\"/\",\
                     \"http_only\":true,\"same_site\":\"lax\",\"secure\":\"auto\"},\"ttl\":\"3h\",\
-                    \"idle_timeout\":null,\"when_unreachable\":\"keep\"}],\
+                    \"idle_timeout\":null,\"when_unreachable\":\"keep\",\
+                    \"when_draining\":\"hand_over\",\"first_request\":\"balance\",\
+                    \"key\":null,\"table_size\":65537}],\
                     \"keys\":{\"environment\":\"TIDEGATE_STICKY_KEYS\"},\
                     \"endpoint_header\":\"x-tidegate-endpoint\",\"reason_header\":false,\
-                    \"trust\":\"none\"}";
+                    \"trust\":\"none\",\"endpoints\":null,\"role\":\"listener\"}";
     assert_eq!(parse(&rule("")).unwrap().to_json(), expected);
 }
 
@@ -45,6 +47,14 @@ fn value_at_a_bound_is_taken_and_the_next_one_is_refused() {
             ", \"cookie\": {{\"path\": \"/{}\"}}",
             "p".repeat(length)
         ))
+    };
+    let table = |entries: u32| rule(&format!(", \"table_size\": {entries}"));
+    let query = |length: usize| {
+        let name = "q".repeat(length);
+        format!(
+            "{{\"clusters\": [{{\"name\": \"echo\", \"key\": {{\"query\": \"{name}\"}}}}], \
+             \"endpoints\": {{}}}}"
+        )
     };
     let many = |count: usize| {
         let clusters: Vec<String> = (0..count)
@@ -94,6 +104,36 @@ fn value_at_a_bound_is_taken_and_the_next_one_is_refused() {
             path(1024),
             "$.clusters[0].cookie.path",
             "cookie-path-invalid",
+        ),
+        (
+            table(1009),
+            table(1008),
+            "$.clusters[0].table_size",
+            "table-size-out-of-range",
+        ),
+        (
+            table(655_373),
+            table(655_379),
+            "$.clusters[0].table_size",
+            "table-size-out-of-range",
+        ),
+        (
+            table(65_537),
+            table(65_536),
+            "$.clusters[0].table_size",
+            "table-size-not-prime",
+        ),
+        (
+            query(1),
+            query(0),
+            "$.clusters[0].key.query",
+            "key-query-invalid",
+        ),
+        (
+            query(128),
+            query(129),
+            "$.clusters[0].key.query",
+            "key-query-invalid",
         ),
         (many(1), many(0), "$.clusters", "clusters-empty"),
         (many(1024), many(1025), "$.clusters", "clusters-too-many"),
@@ -163,6 +203,53 @@ fn rules_across_fields_name_both() {
     }
     let host = cookie("\"name\": \"__Host-a\", \"secure\": \"always\"");
     assert!(parse(&host).is_ok());
+}
+
+#[test]
+fn header_that_is_a_key_is_one_that_clients_may_send() {
+    let key = |name: &str| {
+        format!(
+            "{{\"clusters\": [{{\"name\": \"echo\", \"key\": {{\"header\": \"{name}\"}}}}], \
+             \"endpoint_header\": \"x-route\", \"endpoints\": {{}}}}"
+        )
+    };
+    for name in ["x-user", "cookie", "a"] {
+        assert!(parse(&key(name)).is_ok(), "{name}");
+    }
+    for name in [
+        "",
+        "X-User",
+        ":path",
+        "x user",
+        "x-tidegate-user",
+        "x-envoy-retry-on",
+        "x-route",
+    ] {
+        let expected = ("$.clusters[0].key.header".into(), "key-header-invalid");
+        assert_eq!(parse(&key(name)), Err(vec![expected]), "{name}");
+    }
+}
+
+#[test]
+fn field_that_does_nothing_without_endpoints_is_refused_there() {
+    for (field, value) in [
+        ("first_request", "\"client_address\""),
+        ("key", "\"client_address\""),
+        ("key", "{\"header\": \"x-user\"}"),
+        ("key", "{\"query\": \"user\"}"),
+        ("when_draining", "\"keep\""),
+        ("when_draining", "\"move\""),
+    ] {
+        let fields = format!(", \"{field}\": {value}");
+        let expected = (format!("$.clusters[0].{field}"), "needs-endpoints");
+        assert_eq!(parse(&rule(&fields)), Err(vec![expected]));
+        let with =
+            format!("{{\"clusters\": [{{\"name\": \"echo\"{fields}}}], \"endpoints\": {{}}}}");
+        let config = parse(&with).unwrap();
+        let written = format!("\"{field}\":{}", value.replace(": ", ":"));
+        assert!(config.to_json().contains(&written), "{written}");
+        assert_eq!(parse(&config.to_json()), Ok(config));
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Admin {
         while let Some(question) = self.poll.poll_question(MIDDLE, at(ms)) {
             match &question.subject {
                 subject if !self.answers => self.poll.on_failed(subject, 0, at(ms)),
-                Subject::Counters => self.poll.on_counters(&self.stats, at(ms)),
+                Subject::Counters => drop(self.poll.on_counters(&self.stats, at(ms))),
                 Subject::List { cluster } => self.poll.on_listed(cluster, self.endpoints, cluster),
             }
             asked.push(match question.subject {
@@ -503,7 +503,7 @@ proptest! {
             let now = WallTime::from_ns(now_ns);
             let list = Subject::List { cluster: "a".into() };
             match what {
-                0 => admin.poll.on_counters(&admin.stats, now),
+                0 => drop(admin.poll.on_counters(&admin.stats, now)),
                 1 => admin.poll.on_listed("a", 5, "a"),
                 2 => admin.poll.on_failed(&list, draw, now),
                 3 => admin.poll.on_failed(&Subject::Counters, draw, now),

@@ -104,6 +104,12 @@ impl Endpoints {
         leading.on_call_response(response, &mut self.draws, now)
     }
 
+    /// Says whether this VM leads: learns, probes and publishes for all.
+    #[must_use]
+    pub const fn leads(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// Is what a request to a cluster knows of its endpoints. No host call.
     #[must_use]
     pub fn picture(&self, cluster: &[u8], now: WallTime) -> Picture<'_> {

@@ -1,11 +1,14 @@
 //! The filter's state in one VM.
 
 use tidegate_policy::{
-    affinity::{Config, KeySource, Matcher},
+    affinity::{Cluster, Config, KeySource, Matcher, Tables},
     config::Problem,
+    endpoints::{Picture, Unknown},
+    successor::SLICE_STEPS,
+    units::WallTime,
 };
 use tidegate_proxy::{
-    CallResponse, Plugin, StreamId,
+    CallResponse, Plugin, StreamId, clock,
     endpoints::Endpoints,
     log::{self, Level},
 };
@@ -22,6 +25,7 @@ pub struct StickySession {
     pub(crate) config: Config,
     pub(crate) matcher: Matcher,
     pub(crate) metrics: Option<Metrics>,
+    pub(crate) tables: Tables,
     /// Is the picture of the endpoints, where the configuration wants one.
     pub(crate) endpoints: Option<Endpoints>,
 }
@@ -62,10 +66,15 @@ impl Plugin for StickySession {
                 })
                 .ok()
         });
+        let mut tables = Tables::new();
+        for (cluster, size) in config.clusters().iter().filter_map(Cluster::table) {
+            tables.want(cluster.as_bytes(), size);
+        }
         Ok(Self {
             config,
             matcher,
             metrics,
+            tables,
             endpoints,
         })
     }
@@ -74,9 +83,19 @@ impl Plugin for StickySession {
         self.config.digest()
     }
 
+    fn open_stream(&mut self, _id: StreamId) -> StickyStream {
+        StickyStream::default()
+    }
+
     fn tick(&mut self) {
-        if let Some(endpoints) = &mut self.endpoints {
-            endpoints.on_tick();
+        let Some(endpoints) = &mut self.endpoints else {
+            return;
+        };
+        endpoints.on_tick();
+        if let Ok(now) = clock::wall_time() {
+            let endpoints = &*endpoints;
+            self.tables
+                .on_tick(|cluster| endpoints.picture(cluster, now), SLICE_STEPS);
         }
     }
 
@@ -85,8 +104,14 @@ impl Plugin for StickySession {
             endpoints.on_call_response(response);
         }
     }
+}
 
-    fn open_stream(&mut self, _id: StreamId) -> StickyStream {
-        StickyStream::default()
+impl StickySession {
+    /// Is what is known of a cluster's endpoints. No host call.
+    pub(crate) fn picture(&self, cluster: &[u8], now: WallTime) -> Picture<'_> {
+        match &self.endpoints {
+            Some(endpoints) => endpoints.picture(cluster, now),
+            None => Picture::Unknown(Unknown::NotConfigured),
+        }
     }
 }

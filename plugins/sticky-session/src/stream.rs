@@ -1,11 +1,16 @@
 //! One request and its response.
 
+use std::num::NonZeroU64;
+
 use tidegate_policy::{
     affinity::{
-        Binding, Match, Membership, RequestDecision, RequestReason, ResponseReason, ServedBy,
-        present,
+        Binding, Key, Kind, Match, RequestDecision, RequestReason, ResponseReason, ServedBy, Write,
+        client_hash, key_hash, known_instance, on_key, present, query_hash,
     },
+    endpoints::Picture,
     hygiene,
+    probe::{INSTANCE_HEADER, announced},
+    units::WallTime,
 };
 use tidegate_proxy::{
     Action, HeadersEvent, HostError, Stream, clock, entropy,
@@ -85,18 +90,28 @@ impl StickyStream {
         let Some(rule) = plugin.matcher.find(&cluster) else {
             return Ok(RequestReason::UnlistedCluster);
         };
-        let decision = decide(plugin, &headers, &cluster, &rule)?;
+        let key = rule.policy.key();
+        let decision = match key {
+            Some(key) => {
+                plugin.tables.want(&cluster, rule.policy.table_size());
+                decide_by_key(plugin, &headers, &cluster, key)?
+            }
+            None => decide(plugin, &headers, &cluster, &rule)?,
+        };
         if let Some(endpoint) = decision.endpoint() {
             let name = plugin.config.endpoint_header();
             Map::RequestHeaders.set(name, endpoint.as_str().as_bytes())?;
         }
         let reason = decision.reason;
-        let https = headers.values(":scheme").next() == Some(b"https");
-        self.pinning = Some(Pinning {
-            cluster,
-            https,
-            decision,
-        });
+        // With a key no cookie is written, so there is nothing to decide about the response.
+        if key.is_none() {
+            let https = headers.values(":scheme").next() == Some(b"https");
+            self.pinning = Some(Pinning {
+                cluster,
+                https,
+                decision,
+            });
+        }
         Ok(reason)
     }
 
@@ -149,17 +164,39 @@ impl Pinning {
             };
             let keys = plugin.config.keys();
             let (now, draws) = (clock::wall_time()?, entropy::draws()?);
-            let Some(cookie) = policy.write(write, keys, binding, self.https, now, draws) else {
+            let instance = self.instance(plugin, write, &address, now)?;
+            let cookie = policy.write(write, instance, keys, binding, self.https, now, draws);
+            let Some(cookie) = cookie else {
                 return Ok(ResponseReason::HostError);
             };
             Map::ResponseHeaders.add("set-cookie", cookie.as_bytes())?;
         }
         Ok(decision.reason)
     }
+
+    /// Names the process that a cookie is for: as the response itself announces it, or as the picture
+    /// has it. What the application announces is left in the response.
+    fn instance(
+        &self,
+        plugin: &StickySession,
+        write: &Write,
+        served_by: &[u8],
+        now: WallTime,
+    ) -> Result<Option<NonZeroU64>, HostError> {
+        let is_served_by = write.address().as_str().as_bytes() == served_by;
+        let header = if is_served_by {
+            Map::ResponseHeaders.value(INSTANCE_HEADER)?
+        } else {
+            None
+        };
+        let announced = header.and_then(|value| announced(&value));
+        let picture = || plugin.picture(&self.cluster, now);
+        Ok(announced.or_else(|| known_instance(picture(), write.address())))
+    }
 }
 
 /// Decides about a request to a cluster whose sessions are kept. The clock is read only where there is
-/// a cookie whose age matters.
+/// a cookie whose age matters, or a picture of the endpoints.
 fn decide(
     plugin: &StickySession,
     headers: &Pairs,
@@ -170,15 +207,69 @@ fn decide(
         cluster,
         cookie_name: &rule.cookie_name,
     };
+    let policy = rule.policy;
     let decision = match present(headers.values("cookie"), &rule.cookie_name).value() {
         Err(reason) => RequestDecision::unpinned(reason),
         Ok(value) => {
             let (keys, now) = (plugin.config.keys(), clock::wall_time()?);
-            rule.policy
-                .on_request(value, keys, binding, Membership::Unknown, now)
+            let picture = plugin.picture(cluster, now);
+            policy.on_request(value, keys, binding, kind(headers), picture, now)
         }
     };
+    if policy.places_first() && decision.is_new() {
+        let client = property::SOURCE_ADDRESS.read()?;
+        let client = client.and_then(|client| client_hash(&client));
+        let picture = plugin.picture(cluster, clock::wall_time()?);
+        return Ok(policy.place_first(decision, client, picture));
+    }
+    if plugin.endpoints.is_some() && decision.is_new() {
+        let picture = plugin.picture(cluster, clock::wall_time()?);
+        if let Picture::Known(known) = &picture
+            && known.view.turns_away()
+        {
+            let [draw] = entropy::draws()?;
+            return Ok(policy.place_anew(decision, draw, picture));
+        }
+    }
     Ok(decision)
+}
+
+/// Decides about a request to a cluster whose requests bring a key.
+fn decide_by_key(
+    plugin: &StickySession,
+    headers: &Pairs,
+    cluster: &[u8],
+    key: &Key,
+) -> Result<RequestDecision, HostError> {
+    let hash = match key {
+        Key::ClientAddress => property::SOURCE_ADDRESS
+            .read()?
+            .and_then(|client| client_hash(&client)),
+        Key::Header(name) => headers.values(name).next().and_then(key_hash),
+        Key::Query(name) => {
+            let path = headers.values(":path").next();
+            path.and_then(|path| query_hash(path, name))
+        }
+    };
+    let picture = plugin.picture(cluster, clock::wall_time()?);
+    Ok(on_key(hash, plugin.tables.get(cluster), picture))
+}
+
+/// Says whether a request asks for a stream that outlives it, as the proxy understands it: an upgrade
+/// with its token in `connection`, or a tunnel. HTTP/2's form of it is turned into this one before.
+fn kind(headers: &Pairs) -> Kind {
+    let has_token = |value: &[u8]| {
+        value
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    let upgrades = headers.values("upgrade").any(|value| !value.is_empty())
+        && headers.values("connection").any(has_token);
+    if upgrades || headers.values(":method").next() == Some(b"CONNECT") {
+        Kind::Upgrade
+    } else {
+        Kind::Plain
+    }
 }
 
 /// Removes the headers that a client may not send. All are tried; the first failure is told.

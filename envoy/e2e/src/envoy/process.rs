@@ -27,6 +27,11 @@ impl Process {
         Ok(Self { child })
     }
 
+    /// Returns the process's number: the command's own, since what keeps it mortal becomes the command.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the process to end.
     pub(crate) fn terminate(&self) -> Result<()> {
         // The shell's own `kill`: the program of that name is not installed everywhere, and the system call is unsafe code.

@@ -4,23 +4,19 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 use tidegate_model::scenario::Health;
 
 use super::clock::Clock;
 use super::endpoint::Endpoint;
+use crate::discovery;
 
 /// One cluster's members in the course of a scenario.
 #[derive(Debug)]
 pub(super) struct Membership {
     name: String,
     folder: PathBuf,
-}
-
-/// Returns the file that has a cluster's members.
-pub(super) fn file(folder: &Path, cluster: &str) -> PathBuf {
-    folder.join(format!("{cluster}.json"))
 }
 
 impl Membership {
@@ -88,20 +84,7 @@ impl Membership {
             .into_iter()
             .map(|(zone, members)| json!({ "locality": locality(zone), "lb_endpoints": members }))
             .collect();
-        let assignment = json!({
-            "version_info": "1",
-            "resources": [{
-                "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-                "cluster_name": self.name,
-                "endpoints": endpoints,
-            }],
-        });
-        // Envoy looks at a file that was moved to its place.
-        let path = file(&self.folder, &self.name);
-        let new = path.with_extension("new");
-        std::fs::write(&new, assignment.to_string())
-            .and_then(|()| std::fs::rename(&new, &path))
-            .with_context(|| format!("cannot write `{}`", path.display()))
+        discovery::publish(&self.folder, &self.name, &endpoints.into())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a server can be told to answer.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Received;
+use crate::clients::http::Client;
 
 /// How an answer ends.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -37,6 +39,8 @@ pub struct Answer {
     pub pause: Duration,
     /// How it ends.
     pub ending: Ending,
+    /// The server that is asked for status and body; the server's own are then nothing.
+    pub from: Option<SocketAddr>,
 }
 
 impl Answer {
@@ -51,7 +55,29 @@ impl Answer {
             delay: Duration::ZERO,
             pause: Duration::ZERO,
             ending: Ending::Complete,
+            from: None,
         }
+    }
+
+    /// Answers as another server answers the same path: 503 where it cannot be asked.
+    #[must_use]
+    pub fn of(server: SocketAddr) -> Self {
+        Self {
+            from: Some(server),
+            ..Self::new(503, "")
+        }
+    }
+
+    /// Asks the other server where there is one.
+    pub(super) async fn fetched(mut self, received: &Received) -> Self {
+        let Some(server) = self.from else {
+            return self;
+        };
+        if let Ok(answer) = Client::new(server).get(&received.path).await {
+            self.status = answer.status;
+            self.pieces = vec![answer.body.into()];
+        }
+        self
     }
 
     /// Adds a header.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -70,6 +71,7 @@ async fn respond(
 ) -> io::Result<Response<Body>> {
     let mut received = Received {
         upstream: address,
+        at: Instant::now(),
         method: request.method().to_string(),
         path: request.uri().to_string(),
         headers: request.headers().clone(),
@@ -108,7 +110,8 @@ async fn respond(
     {
         entry.body_bytes = body.len();
     }
-    answer(script(&received), reset).await
+    let told = script(&received).fetched(&received).await;
+    answer(told, reset).await
 }
 
 async fn answer(answer: Answer, reset: &Arc<AtomicBool>) -> io::Result<Response<Body>> {

@@ -10,7 +10,11 @@ use tidegate_e2e::upstream::{Upstream, addresses};
 use tidegate_e2e::{clients::http::Client, paths, sticky};
 
 /// The shipped files. A file that is added has to be added here too.
-const SHIPPED: [&str; 2] = ["record-traffic", "sticky-session"];
+const SHIPPED: [&str; 3] = [
+    "record-traffic",
+    "sticky-session",
+    "sticky-session-endpoints",
+];
 
 #[test]
 fn every_shipped_configuration_is_accepted_as_it_is() -> Result<()> {
@@ -49,9 +53,7 @@ fn every_shipped_configuration_is_accepted_as_it_is() -> Result<()> {
         assert_eq!(verdict.code, 0, "{name}: {}", verdict.output);
         // The tree that the tests edit, written as JSON.
         let mut bootstrap = Bootstrap::parse(&text)?;
-        if bootstrap.plugin(STICKY_SESSION).is_ok() {
-            bootstrap.module(STICKY_SESSION, &module)?;
-        }
+        bootstrap.module_everywhere(STICKY_SESSION, &module);
         let verdict = validate(&bootstrap, &[(sticky::KEYS_VARIABLE, sticky::TRIAL_KEYS)])?;
         assert_eq!(verdict.code, 0, "{name} as JSON: {}", verdict.output);
     }

@@ -76,7 +76,11 @@ const CALLS_AT_ONCE: u32 = 100_000;
 
 impl Engine {
     /// Runs to the end: until no request is under way and none comes.
-    pub(super) fn run(mut self, sink: &mut dyn Sink) -> Result<(), RunError> {
+    pub(super) fn run(
+        mut self,
+        sink: &mut dyn Sink,
+        watch: &mut dyn FnMut(u64, &Proxy),
+    ) -> Result<(), RunError> {
         self.expect_arrival()?;
         loop {
             let timer_ns = self.next_timer_ns();
@@ -106,6 +110,7 @@ impl Engine {
                     self.after_plugins(sink)?;
                 }
             }
+            watch(self.now_ns, &self.proxy);
         }
         self.cut_the_rest(sink)?;
         self.figures(sink);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::e2e;
 use crate::bench::{self, Measured, Report, Request, Spread, closed_loop, importers};
 use crate::exit::ExitCode;
 use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands};
@@ -25,6 +26,8 @@ pub struct Arguments {
 enum Subject {
     /// Measure how fast a scenario runs in virtual time, with one worker and with sixteen, and in how much memory.
     ClosedLoop(ClosedLoopArguments),
+    /// Measure what knowing the endpoints costs each kind of threads of the real Envoy.
+    EnvoyEndpoints(EnvoyEndpointsArguments),
     /// Measure how fast recordings of every format are read, and in how much memory.
     Importers(ImportersArguments),
 }
@@ -40,6 +43,22 @@ struct ClosedLoopArguments {
     /// Run with so many workers and print what that took: what the process for a number of workers does.
     #[arg(long, hide = true, value_name = "WORKERS")]
     measure: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+struct EnvoyEndpointsArguments {
+    /// How many endpoints the cluster has.
+    #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    endpoints: u32,
+    /// How often is measured.
+    #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long each time, in seconds.
+    #[arg(long, default_value_t = 6, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// How many requests per second are served meanwhile.
+    #[arg(long, default_value_t = 200, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=5000))]
+    rate: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +87,19 @@ struct ImportersArguments {
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     match &arguments.subject {
         Some(Subject::ClosedLoop(arguments)) => return measure_closed_loop(arguments, output),
+        Some(Subject::EnvoyEndpoints(arguments)) => {
+            return e2e::run("envoy-endpoints", output, |command| {
+                let numbers = [
+                    ("--endpoints", arguments.endpoints),
+                    ("--rounds", arguments.rounds),
+                    ("--seconds", arguments.seconds),
+                    ("--rate", arguments.rate),
+                ];
+                for (name, number) in numbers {
+                    command.arg(name).arg(number.to_string());
+                }
+            });
+        }
         Some(Subject::Importers(arguments)) => return measure_importers(arguments, output),
         None => {}
     }

@@ -1,16 +1,22 @@
 //! Gateways in the host, with the real module, and the little of a router that a session needs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_host::{
-    CloseReason, HeaderMap, LogLevel, LogLine, Module, Observer, Output, PluginConfig, Proxy,
-    StreamAttributes, UpstreamAttributes, VmEvent, VmState,
+    CloseReason, ClusterConfig, HeaderMap, LogLevel, Module, Output, PluginConfig, Proxy,
+    StreamAttributes, UpstreamAttributes, VmState,
 };
+
+mod feed;
+mod watch;
+
+use feed::FEED;
+pub(super) use feed::Listed;
+use watch::Watch;
 
 use super::random::Random;
 use crate::build::module_path;
@@ -55,6 +61,42 @@ pub(super) struct Gateway {
     turn: usize,
     /// The endpoints that can be reached at the moment.
     pub(super) endpoints: Vec<String>,
+    /// What the discovery service lists at the moment.
+    pub(super) listed: Vec<Listed>,
+    /// What the process behind an address calls itself, in responses and in answers to probes.
+    pub(super) instances: BTreeMap<String, String>,
+    /// Whether responses to requests say so too.
+    pub(super) announces: bool,
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The cluster that the route leads to.
+    pub(super) cluster: &'a str,
+    /// The values of the `cookie` header.
+    pub(super) cookies: &'a [&'a [u8]],
+    /// Whether it asks for a WebSocket.
+    pub(super) is_upgrade: bool,
+    /// The client's address and port.
+    pub(super) client: &'a str,
+    /// The path with the query.
+    pub(super) path: &'a str,
+    /// Further headers.
+    pub(super) headers: &'a [(&'a str, &'a str)],
+}
+
+impl Default for Asked<'_> {
+    fn default() -> Self {
+        Self {
+            cluster: "echo",
+            cookies: &[],
+            is_upgrade: false,
+            client: "192.0.2.7:40000",
+            path: "/",
+            headers: &[],
+        }
+    }
 }
 
 /// What one request came to.
@@ -96,6 +138,8 @@ impl Lab {
             .start_time_ns(setup.start_ns)
             .log_level(LogLevel::Trace)
             .filter(&self.module, config)
+            .cluster(cluster(FEED))
+            .cluster(cluster("echo"))
             .observer(Box::new(watch.clone()))
             .build()
             .context("failed to start a gateway")?;
@@ -106,7 +150,19 @@ impl Lab {
             requests: 0,
             turn: 0,
             endpoints: setup.endpoints.clone(),
+            listed: Vec::new(),
+            instances: BTreeMap::new(),
+            announces: false,
         })
+    }
+}
+
+/// A cluster that calls can go to; who answers them is up to the lab.
+fn cluster(name: &str) -> ClusterConfig {
+    ClusterConfig {
+        name: name.into(),
+        endpoints: vec!["127.0.0.1:1".into()],
+        override_header: None,
     }
 }
 
@@ -120,29 +176,51 @@ impl Gateway {
         self
     }
 
+    /// What time it is, in nanoseconds since the Unix epoch.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.proxy.now_ns()
+    }
+
     /// Sends a request to a cluster, with these values of the `cookie` header, and lets an endpoint
     /// answer it.
     pub(super) fn request(&mut self, cluster: &str, cookies: &[&[u8]]) -> anyhow::Result<Exchange> {
+        self.ask(&Asked {
+            cluster,
+            cookies,
+            ..Asked::default()
+        })
+    }
+
+    /// Sends a request and lets an endpoint answer it.
+    pub(super) fn ask(&mut self, asked: &Asked<'_>) -> anyhow::Result<Exchange> {
         let worker = self.requests % WORKERS;
         self.requests = self.requests.wrapping_add(1);
         let attributes = StreamAttributes {
-            cluster_name: cluster.into(),
-            source_address: "192.0.2.7:40000".into(),
+            cluster_name: asked.cluster.into(),
+            source_address: asked.client.into(),
             protocol: "HTTP/1.1".into(),
             ..StreamAttributes::default()
         };
-        self.watch.begin(cookies);
+        self.watch.begin(asked.cookies);
         let stream = self.proxy.open_stream(worker, attributes)?;
         let mut headers = HeaderMap::from([
             (":method", "GET"),
-            (":path", "/"),
+            (":path", asked.path),
             (":authority", "gateway"),
             (":scheme", "https"),
         ]);
-        for cookie in cookies {
+        for cookie in asked.cookies {
             headers.add("cookie", cookie);
         }
-        self.proxy.request_headers(stream, headers, true)?;
+        for (name, value) in asked.headers {
+            headers.add(name, value.as_bytes());
+        }
+        if asked.is_upgrade {
+            headers.add("connection", b"Upgrade");
+            headers.add("upgrade", b"websocket");
+        }
+        self.proxy
+            .request_headers(stream, headers, !asked.is_upgrade)?;
         let mut pinned = None;
         while let Some(output) = self.proxy.poll_output(stream) {
             if let Output::RequestHeaders { headers, .. } = output {
@@ -156,8 +234,13 @@ impl Gateway {
             ..UpstreamAttributes::default()
         };
         self.proxy.set_upstream(stream, upstream)?;
+        let status = if asked.is_upgrade { "101" } else { "200" };
+        let mut headers = HeaderMap::from([(":status", status)]);
+        if let Some(instance) = self.instances.get(&served_by).filter(|_| self.announces) {
+            headers.add("x-tidegate-instance", instance.as_bytes());
+        }
         self.proxy
-            .response_headers(stream, HeaderMap::from([(":status", "200")]), true)?;
+            .response_headers(stream, headers, !asked.is_upgrade)?;
         let mut response = None;
         while let Some(output) = self.proxy.poll_output(stream) {
             match output {
@@ -261,113 +344,9 @@ pub(super) fn key(id: u8, random: &mut Random) -> String {
     format!("{id}:{}", STANDARD.encode(random.bytes::<32>()))
 }
 
-/// How many bytes of a secret in a row make a leak: fewer turn up by chance, in words as
-/// `response`.
-const LEAK_BYTES: usize = 10;
-
-/// Reads every log line, and looks for cookies and keys in it.
-#[derive(Debug, Clone, Default)]
-struct Watch(Arc<Mutex<WatchState>>);
-
-#[derive(Debug, Default)]
-struct WatchState {
-    traps: u64,
-    leaks: u64,
-    lines: u64,
-    /// What may be in no line: keys, and the cookies of the request that is running.
-    keys: Vec<Vec<u8>>,
-    cookies: Vec<Vec<u8>>,
-    /// Lines that were looked at against every key; few, because lines hold no values.
-    seen: BTreeSet<Vec<u8>>,
-    /// Lines of the request that is running.
-    current: Vec<Vec<u8>>,
-}
-
-impl Watch {
-    fn state(&self) -> MutexGuard<'_, WatchState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forbids these keys in every line, the ones that were logged already included.
-    fn forbid(&self, keys: &str) {
-        let mut state = self.state();
-        state.keys = keys.split(',').map(|key| key.as_bytes().to_vec()).collect();
-        let state = &mut *state;
-        let leaks = state
-            .seen
-            .iter()
-            .filter(|line| state.keys.iter().any(|key| shares(line, key)))
-            .count();
-        state.leaks += u64::try_from(leaks).unwrap_or(u64::MAX);
-    }
-
-    /// Begins a request that carries these cookies.
-    fn begin(&self, cookies: &[&[u8]]) {
-        let mut state = self.state();
-        state.current.clear();
-        state.cookies.clear();
-        state
-            .cookies
-            .extend(cookies.iter().map(|cookie| cookie.to_vec()));
-    }
-
-    /// Forbids a value in the lines of the request that is running.
-    fn check_last(&self, value: &[u8]) {
-        let mut state = self.state();
-        let leaks = state
-            .current
-            .iter()
-            .filter(|line| shares(line, value))
-            .count();
-        state.leaks += u64::try_from(leaks).unwrap_or(u64::MAX);
-    }
-}
-
-impl Observer for Watch {
-    fn log(&mut self, line: LogLine<'_>) {
-        let mut state = self.state();
-        state.lines += 1;
-        state.current.push(line.message.to_vec());
-        // A line that came before for other cookies holds nothing of these ones.
-        if state.seen.contains(line.message) {
-            return;
-        }
-        state.seen.insert(line.message.to_vec());
-        if state
-            .keys
-            .iter()
-            .chain(&state.cookies)
-            .any(|secret| shares(line.message, secret))
-        {
-            state.leaks += 1;
-        }
-    }
-
-    fn vm(&mut self, event: VmEvent<'_>) {
-        if matches!(event, VmEvent::Trapped { .. }) {
-            self.state().traps += 1;
-        }
-    }
-}
-
-/// Whether a line holds some bytes in a row of a secret.
-fn shares(line: &[u8], secret: &[u8]) -> bool {
-    let parts: BTreeSet<&[u8]> = line.windows(LEAK_BYTES).collect();
-    !parts.is_empty() && secret.windows(LEAK_BYTES).any(|part| parts.contains(part))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn line_with_a_part_of_a_secret_is_found() {
-        let secret = b"tidegate-echo=AQHVj5b-a723Y8qNbPDKBaSAmJOM";
-        assert!(shares(b"cookie Y8qNbPDKBaSA refused", secret));
-        assert!(!shares(b"request: refused_unauthentic", secret));
-        assert!(!shares(b"short", secret));
-        assert!(!shares(b"", b""));
-    }
 
     #[test]
     fn value_is_taken_out_of_a_cookie() {

@@ -6,7 +6,9 @@
 use super::{Area, Claim, Proof, Target};
 
 mod gateway;
+mod interleavings;
 mod publishing;
+mod readers;
 mod terms;
 
 pub(super) const AREA: Area = Area {
@@ -24,6 +26,10 @@ pub(super) const AREA: Area = Area {
         Proof {
             claims: publishing::WRITES,
             run: publishing::writes,
+        },
+        Proof {
+            claims: readers::CLAIMS,
+            run: readers::prove,
         },
     ],
 };

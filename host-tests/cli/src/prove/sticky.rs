@@ -1,17 +1,15 @@
-//! Sticky sessions by cookie.
-//!
-//! What is proven holds without any knowledge of the endpoints: sessions whose endpoint is gone,
-//! drains and rolling updates belong to the membership snapshot, and are not claimed here.
+//! Sticky sessions: by cookie alone, and with knowledge of the endpoints.
 
 use super::{Area, Claim, Proof, Target};
 
 mod fleet;
 mod hostile;
+mod known;
 mod lifetime;
 
 pub(super) const AREA: Area = Area {
     name: "sticky",
-    what: "sessions by cookie: what is refused, how long they last, what survives",
+    what: "sessions: what is refused, how long they last, what survives, who takes them over",
     proofs: &[
         Proof {
             claims: hostile::FORGERIES,
@@ -36,6 +34,46 @@ pub(super) const AREA: Area = Area {
         Proof {
             claims: fleet::SCALING,
             run: fleet::scaling,
+        },
+        Proof {
+            claims: known::scale::COOKIES,
+            run: known::scale::cookies,
+        },
+        Proof {
+            claims: known::scale::TABLES,
+            run: known::scale::tables,
+        },
+        Proof {
+            claims: known::drain::CLAIMS,
+            run: known::drain::prove,
+        },
+        Proof {
+            claims: known::rollout::CLAIMS,
+            run: known::rollout::prove,
+        },
+        Proof {
+            claims: known::identity::RESTART,
+            run: known::identity::restart,
+        },
+        Proof {
+            claims: known::identity::REUSE,
+            run: known::identity::reuse,
+        },
+        Proof {
+            claims: known::identity::INSTANCE,
+            run: known::identity::instance,
+        },
+        Proof {
+            claims: known::modes::CLAIMS,
+            run: known::modes::prove,
+        },
+        Proof {
+            claims: known::keys::CLAIMS,
+            run: known::keys::prove,
+        },
+        Proof {
+            claims: known::first::CLAIMS,
+            run: known::first::prove,
         },
     ],
 };

@@ -3,7 +3,7 @@
 use alloc::{borrow::Cow, collections::BTreeMap, format, string::String, vec::Vec};
 
 use super::decision::Policy;
-use crate::digest::fnv1a_64;
+use crate::{digest::fnv1a_64, successor::TableSize};
 
 /// Begins the names of cookies that are derived from a cluster's name.
 const DERIVED_PREFIX: &str = "tidegate-";
@@ -18,6 +18,20 @@ pub struct Cluster {
     pub(super) selector: Selector,
     pub(super) cookie_name: Option<String>,
     pub(super) policy: Policy,
+}
+
+impl Cluster {
+    /// Is the name of the one cluster that it holds for and the size of its table, where requests to
+    /// it bring keys: a table that can be built before the first of them.
+    #[must_use]
+    pub fn table(&self) -> Option<(&str, TableSize)> {
+        match &self.selector {
+            Selector::Name(name) if self.policy.key.is_some() => {
+                Some((name, self.policy.table_size))
+            }
+            Selector::Name(_) | Selector::Prefix(_) => None,
+        }
+    }
 }
 
 /// Says which clusters a rule holds for.

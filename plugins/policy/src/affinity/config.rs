@@ -1,44 +1,20 @@
 //! The configuration, checked.
 
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
-use core::time::Duration;
+use alloc::{format, string::String, vec::Vec};
 
 use super::{
-    clusters::{Cluster, Selector, derived_name, is_token},
+    clusters::{Cluster, Selector, is_token},
     decision::Policy,
+    key::Key,
     keys::{self, KeyRing},
-    raw::{RawCluster, RawConfig, RawCookie, RawKeys, RawTrust, Role},
-    set_cookie::{CookieAttributes, SameSite, Secure},
+    raw::{RawConfig, RawKeys, RawTrust, Role},
+    rules::{check_clusters, check_without_endpoints},
 };
 use crate::{
-    config::{
-        Problem, Problems, Redacted, format_duration, from_json, parse_duration, write_json_string,
-    },
+    config::{Problem, Problems, Redacted, format_duration, from_json, write_json_string},
     digest::fnv1a_64,
     endpoints,
 };
-
-/// Is how many rules there may be. More would make every request to a cluster that is not listed
-/// search for long, and one prefix says the same as many names.
-const MAX_CLUSTERS: usize = 1024;
-
-/// Is the shortest TTL. Below a second a cookie, which carries whole seconds, would always be over.
-const MIN_TTL: Duration = Duration::from_secs(1);
-
-/// Is the longest TTL. Browsers cut longer ones to 400 days.
-/// SOURCE: draft-ietf-httpbis-rfc6265bis-22 section 5.5.
-const MAX_TTL: Duration = Duration::from_secs(400 * 86_400);
-
-/// Is the shortest idle timeout. Below ten seconds a tenth of it is under the second that cookies
-/// carry: every response would write one.
-const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Is the longest name of a cookie, in bytes. Browsers take 4096 for name and value; what a name
-/// takes is sent with every request.
-const MAX_COOKIE_NAME_BYTES: usize = 128;
-
-/// Is the longest path, in bytes. SOURCE: draft-ietf-httpbis-rfc6265bis-22 section 5.6.
-const MAX_COOKIE_PATH_BYTES: usize = 1024;
 
 /// Are headers that cannot name an endpoint, because something else lives in them.
 const TAKEN_HEADERS: [&str; 7] = [
@@ -88,9 +64,23 @@ impl Config {
         let raw: RawConfig = from_json(text, "$.keys").map_err(|problem| Vec::from([problem]))?;
         let RawTrust::None = raw.trust;
         let mut problems = Problems::new();
-        let clusters = check_clusters(&raw.clusters, &mut problems);
+        let clusters = check_clusters(&raw.clusters, &raw.endpoint_header, &mut problems);
         check_endpoint_header(&raw.endpoint_header, &mut problems);
-        let (key_source, keys) = check_keys(raw.keys, environment, &mut problems);
+        let (key_source, keys) = match raw.role {
+            Role::Listener => check_keys(raw.keys, environment, &mut problems),
+            Role::Upstream => check_no_keys(raw.keys, &mut problems),
+        };
+        if raw.role == Role::Upstream && raw.endpoints.is_none() {
+            problems.push(Problem::new(
+                "$.endpoints",
+                "upstream-role-without-endpoints",
+                "must be set where $.role is \"upstream\", got null",
+                "it watches for the picture of the endpoints and does nothing else",
+            ));
+        }
+        if raw.endpoints.is_none() {
+            check_without_endpoints(&raw.clusters, &mut problems);
+        }
         let endpoints = raw
             .endpoints
             .as_ref()
@@ -152,7 +142,7 @@ impl Config {
         &self.clusters
     }
 
-    /// Are the keys.
+    /// Are the keys; none in the role `upstream`.
     #[must_use]
     pub const fn keys(&self) -> &KeyRing {
         &self.keys
@@ -207,6 +197,10 @@ fn write_cluster(json: &mut String, cluster: &Cluster) {
         ttl,
         idle_timeout,
         when_unreachable,
+        when_draining,
+        first_request,
+        key,
+        table_size,
         attributes,
     } = &cluster.policy;
     match &cluster.selector {
@@ -236,6 +230,25 @@ fn write_cluster(json: &mut String, cluster: &Cluster) {
     );
     json.push(',');
     write_text(json, "when_unreachable", Some(when_unreachable.as_str()));
+    json.push(',');
+    write_text(json, "when_draining", Some(when_draining.as_str()));
+    json.push(',');
+    write_text(json, "first_request", Some(first_request.as_str()));
+    json.push_str(",\"key\":");
+    match key {
+        None => json.push_str("null"),
+        Some(Key::ClientAddress) => json.push_str("\"client_address\""),
+        Some(Key::Header(name)) => write_object(json, "header", name),
+        Some(Key::Query(name)) => write_object(json, "query", name),
+    }
+    json.push_str(&format!(",\"table_size\":{}", table_size.entries()));
+}
+
+/// Writes an object with one field that is a string.
+fn write_object(json: &mut String, name: &str, value: &str) {
+    json.push('{');
+    write_text(json, name, Some(value));
+    json.push('}');
 }
 
 /// Writes a field that is a string or null.
@@ -245,240 +258,6 @@ fn write_text(json: &mut String, name: &str, value: Option<&str>) {
     match value {
         Some(value) => write_json_string(json, value),
         None => json.push_str("null"),
-    }
-}
-
-fn check_clusters(raw: &[RawCluster], problems: &mut Problems) -> Vec<Cluster> {
-    if raw.is_empty() {
-        problems.push(Problem::new(
-            "$.clusters",
-            "clusters-empty",
-            "must list at least one cluster, got none",
-            "write [{\"name\": \"…\"}], or [{\"prefix\": \"\"}] for all",
-        ));
-    }
-    if raw.len() > MAX_CLUSTERS {
-        problems.push(Problem::new(
-            "$.clusters",
-            "clusters-too-many",
-            format!(
-                "must list at most {MAX_CLUSTERS} clusters, got {}",
-                raw.len()
-            ),
-            "a prefix covers many",
-        ));
-        return Vec::new();
-    }
-    let mut selectors = BTreeMap::new();
-    let mut cookie_names = BTreeMap::new();
-    let mut clusters = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let path = format!("$.clusters[{index}]");
-        let Some(cluster) = check_cluster(raw, &path, problems) else {
-            continue;
-        };
-        if let Some(earlier) = selectors.insert(cluster.selector.to_text(), index) {
-            problems.push(Problem::new(
-                path,
-                "cluster-duplicate",
-                format!("must differ from the other clusters, got what $.clusters[{earlier}] has"),
-                "only the first would ever hold",
-            ));
-        } else if let Selector::Name(name) = &cluster.selector {
-            let derived = || derived_name(name.as_bytes());
-            let cookie_name = cluster.cookie_name.clone().unwrap_or_else(derived);
-            if let Some(earlier) = cookie_names.insert(cookie_name.clone(), index) {
-                problems.push(Problem::new(
-                    format!("{path}.cookie.name"),
-                    "cookie-name-duplicate",
-                    format!(
-                        "must differ from the other clusters' names, got {cookie_name:?} of \
-                         $.clusters[{earlier}]"
-                    ),
-                    "two clusters with one name would replace each other's cookies",
-                ));
-            }
-        }
-        clusters.push(cluster);
-    }
-    clusters
-}
-
-fn check_cluster(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Cluster> {
-    let selector = match (&raw.name, &raw.prefix) {
-        (Some(name), None) if name.is_empty() => {
-            problems.push(Problem::new(
-                format!("{path}.name"),
-                "cluster-name-empty",
-                "must not be empty, got \"\"",
-                "write the name of an Envoy cluster, or \"prefix\": \"\" for all",
-            ));
-            None
-        }
-        (Some(name), None) => Some(Selector::Name(name.clone())),
-        (None, Some(prefix)) => Some(Selector::Prefix(prefix.clone())),
-        (name, _) => {
-            let got = if name.is_some() { "both" } else { "none" };
-            problems.push(Problem::new(
-                path,
-                "cluster-selector",
-                format!("must have exactly one of `name` and `prefix`, got {got}"),
-                "",
-            ));
-            None
-        }
-    };
-    check_cookie(raw, &format!("{path}.cookie"), problems);
-    let ttl = check_duration(
-        &raw.ttl,
-        &format!("{path}.ttl"),
-        (MIN_TTL, MAX_TTL, "ttl-out-of-range"),
-        problems,
-    );
-    let idle_timeout = match &raw.idle_timeout {
-        None => Some(None),
-        Some(text) => {
-            let idle_path = format!("{path}.idle_timeout");
-            let range = (MIN_IDLE_TIMEOUT, MAX_TTL, "idle-timeout-out-of-range");
-            let idle_timeout = check_duration(text, &idle_path, range, problems);
-            if let (Some(idle_timeout), Some(ttl)) = (idle_timeout, ttl)
-                && idle_timeout > ttl
-            {
-                problems.push(Problem::new(
-                    idle_path,
-                    "idle-timeout-above-ttl",
-                    format!("must be at most {path}.ttl ({:?}), got {text:?}", raw.ttl),
-                    "a session ends with its ttl anyway: lower it, or write null",
-                ));
-            }
-            idle_timeout.map(Some)
-        }
-    };
-    Some(Cluster {
-        selector: selector?,
-        cookie_name: raw.cookie.name.clone(),
-        policy: Policy {
-            ttl: ttl?,
-            idle_timeout: idle_timeout?,
-            when_unreachable: raw.when_unreachable,
-            attributes: CookieAttributes {
-                path: raw.cookie.path.clone(),
-                http_only: raw.cookie.http_only,
-                same_site: raw.cookie.same_site,
-                secure: raw.cookie.secure,
-            },
-        },
-    })
-}
-
-fn check_duration(
-    text: &str,
-    path: &str,
-    (least, most, code): (Duration, Duration, &'static str),
-    problems: &mut Problems,
-) -> Option<Duration> {
-    let duration = match parse_duration(path, text) {
-        Ok(duration) => duration,
-        Err(Problem {
-            path,
-            code,
-            message,
-            help,
-        }) => {
-            problems.push(Problem::new(path, code, message, help));
-            return None;
-        }
-    };
-    if duration.subsec_millis() != 0 {
-        problems.push(Problem::new(
-            path,
-            "duration-not-whole-seconds",
-            format!("must be whole seconds, got {text:?}"),
-            "cookies carry whole seconds",
-        ));
-        return None;
-    }
-    if duration < least || duration > most {
-        let (least, most) = (format_duration(least), format_duration(most));
-        problems.push(Problem::new(
-            path,
-            code,
-            format!("must be from {least} to {most}, got {text:?}"),
-            "",
-        ));
-        return None;
-    }
-    Some(duration)
-}
-
-fn check_cookie(cluster: &RawCluster, path: &str, problems: &mut Problems) {
-    let RawCookie {
-        name,
-        path: cookie_path,
-        http_only: _,
-        same_site,
-        secure,
-    } = &cluster.cookie;
-    if let Some(name) = name {
-        check_cookie_name(name, cluster, path, problems);
-    }
-    let legal = |byte: u8| byte != b';' && !byte.is_ascii_control() && byte.is_ascii();
-    if !cookie_path.starts_with('/')
-        || cookie_path.len() > MAX_COOKIE_PATH_BYTES
-        || !cookie_path.bytes().all(legal)
-    {
-        problems.push(Problem::new(
-            format!("{path}.path"),
-            "cookie-path-invalid",
-            format!(
-                "must begin with / and hold at most {MAX_COOKIE_PATH_BYTES} ASCII characters and \
-                 no semicolon, got {cookie_path:?}"
-            ),
-            "",
-        ));
-    }
-    if *same_site == SameSite::None && *secure == Secure::Never {
-        problems.push(Problem::new(
-            format!("{path}.same_site"),
-            "same-site-none-not-secure",
-            format!("must not be \"none\" when {path}.secure is \"never\""),
-            "browsers drop such a cookie",
-        ));
-    }
-}
-
-fn check_cookie_name(name: &str, cluster: &RawCluster, path: &str, problems: &mut Problems) {
-    let name_path = format!("{path}.name");
-    if name.is_empty() || name.len() > MAX_COOKIE_NAME_BYTES || !name.bytes().all(is_token) {
-        problems.push(Problem::new(
-            name_path,
-            "cookie-name-invalid",
-            format!("must be a token of 1 to {MAX_COOKIE_NAME_BYTES} characters, got {name:?}"),
-            "letters, digits and !#$%&'*+-.^_`|~",
-        ));
-        return;
-    }
-    if cluster.prefix.is_some() {
-        problems.push(Problem::new(
-            name_path,
-            "cookie-name-with-prefix",
-            format!("must be null where `prefix` is set, got {name:?}"),
-            "each of the clusters needs a name of its own: it is derived",
-        ));
-        return;
-    }
-    let lower = name.to_ascii_lowercase();
-    let host = lower.starts_with("__host-");
-    if (host || lower.starts_with("__secure-"))
-        && (cluster.cookie.secure != Secure::Always || (host && cluster.cookie.path != "/"))
-    {
-        let path_rule = if host { " and a path of \"/\"" } else { "" };
-        problems.push(Problem::new(
-            name_path,
-            "cookie-name-prefix",
-            format!("must have {path}.secure \"always\"{path_rule} to begin like {name:?}"),
-            "browsers drop such a cookie otherwise",
-        ));
     }
 }
 
@@ -528,6 +307,22 @@ fn check_keys(
                 None
             };
             (KeySource::Environment(name), ring)
+        }
+    }
+}
+
+/// Takes no keys: a VM that only watches how attempts end has no use for a secret.
+fn check_no_keys(raw: RawKeys, problems: &mut Problems) -> (KeySource, Option<KeyRing>) {
+    match raw {
+        RawKeys::Environment(name) => (KeySource::Environment(name), Some(KeyRing::none())),
+        RawKeys::Inline(text) => {
+            problems.push(Problem::new(
+                "$.keys.inline",
+                "keys-with-upstream-role",
+                "must not be set where $.role is \"upstream\"",
+                "leave `keys` out",
+            ));
+            (KeySource::Inline(text), None)
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The cookie's bytes: sealed on the way out, opened on the way in.
 
-use alloc::{string::String, vec::Vec};
-use core::{fmt, net::SocketAddr};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{fmt, net::SocketAddr, num::NonZeroU64};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{AeadInOut, Tag, XNonce};
 
 use super::keys::KeyRing;
-use crate::units::WallTime;
+use crate::{snapshot::EndpointAddress, units::WallTime};
 
 /// Is the version that is written and the only one that is opened.
 pub const COOKIE_VERSION: u8 = 1;
@@ -39,14 +42,15 @@ const LABEL: &[u8] = b"tidegate session cookie";
 pub struct Session {
     /// Is when the session began, in whole seconds of wall time.
     pub issued: WallTime,
-    /// Is when the session's endpoint served it last, as far as the cookie was told; whole seconds.
+    /// Is when the session's endpoint served it last, as far as the cookie was told, which is when
+    /// the cookie was written; whole seconds.
     pub last_seen: WallTime,
     /// Tells this session from all others; chosen at random when it began.
     pub nonce: [u8; 8],
     /// Is the endpoint's address.
     pub address: Address,
-    /// Names the process behind the address, so that a re-used address is not taken for it. At most
-    /// [`MAX_INSTANCE_BYTES`]; empty means unknown.
+    /// Names the process behind the address, so that a re-used address is not taken for it: the 8
+    /// bytes of its digest, big-endian. At most [`MAX_INSTANCE_BYTES`]; empty means unknown.
     pub instance: Vec<u8>,
 }
 
@@ -69,6 +73,13 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<EndpointAddress> for Address {
+    /// Writes it as the proxy does.
+    fn from(address: EndpointAddress) -> Self {
+        Self(address.to_string())
     }
 }
 
@@ -194,6 +205,13 @@ fn associated_data(key_id: u8, binding: Binding<'_>) -> Vec<u8> {
 }
 
 impl Session {
+    /// Is the digest of the instance that the cookie binds; `None` where it binds none.
+    #[must_use]
+    pub fn instance(&self) -> Option<NonZeroU64> {
+        let bytes = <[u8; 8]>::try_from(self.instance.as_slice()).ok()?;
+        NonZeroU64::new(u64::from_be_bytes(bytes))
+    }
+
     /// Appends the plaintext: issued, last seen, nonce, length of the address, address, instance.
     fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
         if self.instance.len() > MAX_INSTANCE_BYTES {

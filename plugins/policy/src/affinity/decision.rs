@@ -1,17 +1,24 @@
 //! What is decided about one request, and what about its response.
 
 use alloc::string::String;
-use core::time::Duration;
+use core::{num::NonZeroU64, time::Duration};
 
 use serde::Deserialize;
 
 use super::{
-    cookie::{Address, Binding, OpenError, Session, SessionCookie},
+    cookie::{Address, Binding, Session, SessionCookie},
     header::Presented,
+    key::{FirstRequest, Key},
     keys::KeyRing,
+    reason::{RequestReason, ResponseReason},
     set_cookie::CookieAttributes,
+    standing::{Kind, Place, WhenDraining, best, known_instance, place},
 };
-use crate::units::WallTime;
+use crate::{
+    endpoints::{Picture, Unknown},
+    successor::TableSize,
+    units::WallTime,
+};
 
 /// Is how far in the future a cookie may be issued, in seconds: clocks of two gateways differ.
 ///
@@ -28,18 +35,8 @@ pub const IDLE_RENEWAL_SHARE: u32 = 10;
 /// Is how many draws a written cookie takes: three for the cipher's nonce, one for the session's.
 pub const DRAWS: usize = 4;
 
-/// Says what is known about a cluster's endpoints.
-///
-/// A snapshot will add a variant that knows them; the rule for a session whose endpoint is gone
-/// belongs to it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Membership {
-    /// Nothing: the proxy checks the address when it picks, and no valid cookie is replaced.
-    Unknown,
-}
-
-/// Says what happens to a valid cookie whose endpoint did not serve, as long as nothing is known
-/// about the cluster's endpoints.
+/// Says what happens to a valid cookie whose endpoint did not serve although nothing is known to
+/// speak against it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 #[serde(expecting = "a string", rename_all = "snake_case")]
@@ -57,105 +54,6 @@ impl WhenUnreachable {
         match self {
             Self::Keep => "keep",
             Self::RePin => "re_pin",
-        }
-    }
-}
-
-/// Makes an enum of reasons with their names in metrics, logs and headers.
-macro_rules! reasons {
-    (
-        $(#[$attribute:meta])*
-        $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }
-    ) => {
-        $(#[$attribute])*
-        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-        pub enum $name { $($(#[$doc])* $variant,)* }
-
-        impl $name {
-            /// Lists all of them, in the order of their names.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Is the name in metrics, logs and headers.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            /// Is the position in [`Self::ALL`].
-            #[must_use]
-            pub const fn index(self) -> usize {
-                self as usize
-            }
-        }
-    };
-}
-
-reasons! {
-    /// Says why a request was pinned or was not.
-    RequestReason {
-        /// The host did not do what it was asked: the request went on unpinned.
-        HostError = "host_error",
-        /// There was no cookie.
-        NewSession = "new_session",
-        /// The route has no cluster.
-        NoCluster = "no_cluster",
-        /// A valid cookie named the endpoint.
-        Pinned = "pinned",
-        /// There was more than one value under our name.
-        RefusedDuplicate = "refused_duplicate",
-        /// The session is as old as its TTL.
-        RefusedExpired = "refused_expired",
-        /// The session was not seen for the idle timeout.
-        RefusedIdle = "refused_idle",
-        /// The value is not a session cookie.
-        RefusedMalformed = "refused_malformed",
-        /// The session begins in the future.
-        RefusedNotYetValid = "refused_not_yet_valid",
-        /// The value, or all cookies together, are too long.
-        RefusedTooLong = "refused_too_long",
-        /// The value was not sealed by us for this cluster, or was changed.
-        RefusedUnauthentic = "refused_unauthentic",
-        /// The value was sealed by a key that is not known.
-        RefusedUnknownKey = "refused_unknown_key",
-        /// The value has another version.
-        RefusedVersion = "refused_version",
-        /// The configuration does not list the cluster.
-        UnlistedCluster = "unlisted_cluster",
-    }
-}
-
-reasons! {
-    /// Says why a response carries a cookie or does not.
-    ResponseReason {
-        /// The host did not do what it was asked: the response went on as it was.
-        HostError = "host_error",
-        /// A session began: it is pinned to the endpoint that served.
-        Issued = "issued",
-        /// The session's endpoint served.
-        Kept = "kept",
-        /// The endpoint that served has no address with a port: nothing to pin to.
-        NotIssuedAddress = "not_issued_address",
-        /// The response is a failure (5xx): no session begins with one.
-        NotIssuedError = "not_issued_error",
-        /// No endpoint served: the proxy answered itself.
-        NotIssuedLocalReply = "not_issued_local_reply",
-        /// Another endpoint served, and the session moved to it.
-        RePinned = "re_pinned",
-        /// The session's endpoint served, and the cookie now says so.
-        Refreshed = "refreshed",
-        /// Another endpoint served; the cookie stays.
-        ServedElsewhere = "served_elsewhere",
-    }
-}
-
-impl From<OpenError> for RequestReason {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Malformed => Self::RefusedMalformed,
-            OpenError::TooLong => Self::RefusedTooLong,
-            OpenError::Unauthentic => Self::RefusedUnauthentic,
-            OpenError::UnknownKey => Self::RefusedUnknownKey,
-            OpenError::Version => Self::RefusedVersion,
         }
     }
 }
@@ -181,10 +79,30 @@ impl<'a> Presented<'a> {
 pub struct RequestDecision {
     /// Says why.
     pub reason: RequestReason,
-    /// Is the session of a valid cookie.
-    session: Option<Session>,
-    /// Says that the cookie's last-seen time is old enough to be written again.
-    renewal_due: bool,
+    route: Route,
+}
+
+/// Says where a request goes, and whose it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Route {
+    /// It has no session: to this endpoint, or where the proxy sends it.
+    New(Option<Address>),
+    /// To its session's own endpoint.
+    Own {
+        session: Session,
+        /// Says that the cookie's last-seen time is old enough to be written again, or that the
+        /// cookie does not know the endpoint's instance yet.
+        renewal_due: bool,
+        /// Says that the endpoint will soon be gone: whoever else serves may have the session.
+        leaving: bool,
+        /// Is who the response's cookie names.
+        heir: Option<Address>,
+    },
+    /// To its session's successor.
+    Successor {
+        session: Session,
+        successor: Address,
+    },
 }
 
 impl RequestDecision {
@@ -192,15 +110,32 @@ impl RequestDecision {
     pub const fn unpinned(reason: RequestReason) -> Self {
         Self {
             reason,
-            session: None,
-            renewal_due: false,
+            route: Route::New(None),
         }
     }
 
-    /// Is the endpoint that the request is pinned to.
+    /// Decides about a request that belongs to no session, and names an endpoint or none.
+    pub(super) const fn new(reason: RequestReason, endpoint: Option<Address>) -> Self {
+        Self {
+            reason,
+            route: Route::New(endpoint),
+        }
+    }
+
+    /// Is the endpoint that the request is to go to; `None`: where the proxy sends it.
     #[must_use]
-    pub fn endpoint(&self) -> Option<&Address> {
-        self.session.as_ref().map(|session| &session.address)
+    pub const fn endpoint(&self) -> Option<&Address> {
+        match &self.route {
+            Route::New(endpoint) => endpoint.as_ref(),
+            Route::Own { session, .. } => Some(&session.address),
+            Route::Successor { successor, .. } => Some(successor),
+        }
+    }
+
+    /// Says whether a request without a session may be placed by [`Policy::place_first`].
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        matches!(self.route, Route::New(_))
     }
 }
 
@@ -231,15 +166,35 @@ impl ResponseDecision {
             write: None,
         }
     }
+
+    const fn with(reason: ResponseReason, write: Write) -> Self {
+        Self {
+            reason,
+            write: Some(write),
+        }
+    }
 }
 
 /// Is a cookie to write.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
+    /// A session that goes on at another endpoint. It keeps its age and its nonce.
+    Moved(Session, Address),
     /// A session that begins, on this endpoint.
     New(Address),
-    /// A session that goes on.
+    /// A session that goes on where it is.
     Renewed(Session),
+}
+
+impl Write {
+    /// Is the endpoint that the cookie names.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        match self {
+            Self::Moved(_, address) | Self::New(address) => address,
+            Self::Renewed(session) => &session.address,
+        }
+    }
 }
 
 /// Is how one cluster's sessions are kept.
@@ -248,17 +203,25 @@ pub struct Policy {
     pub(super) ttl: Duration,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) when_unreachable: WhenUnreachable,
+    pub(super) when_draining: WhenDraining,
+    pub(super) first_request: FirstRequest,
+    pub(super) key: Option<Key>,
+    pub(super) table_size: TableSize,
     pub(super) attributes: CookieAttributes,
 }
 
 impl Policy {
     /// Decides about the one value that a request brought.
+    ///
+    /// Without a picture a session that is not over is pinned to its own endpoint: `override_host`
+    /// sends the request elsewhere when the address is not there.
     pub fn on_request(
         &self,
         value: &[u8],
         keys: &KeyRing,
         binding: Binding<'_>,
-        membership: Membership,
+        kind: Kind,
+        picture: Picture<'_>,
         now: WallTime,
     ) -> RequestDecision {
         let session = match SessionCookie::open(value, keys, binding) {
@@ -268,20 +231,105 @@ impl Policy {
         if let Some(reason) = self.refusal(&session, now) {
             return RequestDecision::unpinned(reason);
         }
-        let renewal_due = self.idle_timeout.is_some_and(|idle_timeout| {
-            let due = idle_timeout
-                .checked_div(IDLE_RENEWAL_SHARE)
-                .unwrap_or(idle_timeout);
-            idle(&session, now) >= due
-        });
-        match membership {
-            // `override_host` sends the request elsewhere when the address is not there.
-            Membership::Unknown => RequestDecision {
-                reason: RequestReason::Pinned,
-                session: Some(session),
-                renewal_due,
+        let place = match picture {
+            Picture::Known(known) => place(&session, self.when_draining, kind, &known, now),
+            Picture::Unknown(unknown) => Place::own(match unknown {
+                Unknown::NotConfigured => RequestReason::Pinned,
+                Unknown::NotYet => RequestReason::PinnedNoPicture,
+                Unknown::Stale => RequestReason::PinnedStalePicture,
+            }),
+        };
+        let (reason, route) = match place {
+            Place::Own {
+                reason,
+                leaving,
+                heir,
+            } => {
+                let renewal_due = self.is_renewal_due(&session, picture, now);
+                let route = Route::Own {
+                    session,
+                    renewal_due,
+                    leaving,
+                    heir,
+                };
+                (reason, route)
+            }
+            Place::Successor { reason, successor } => {
+                (reason, Route::Successor { session, successor })
+            }
+            Place::Refused(reason) => return RequestDecision::unpinned(reason),
+        };
+        RequestDecision { reason, route }
+    }
+
+    /// Says whether the client's address names the endpoint of a request that has no session.
+    #[must_use]
+    pub fn places_first(&self) -> bool {
+        self.first_request == FirstRequest::ClientAddress
+    }
+
+    /// Names an endpoint for a request that has no session: the highest score of its client's
+    /// address, so that a client's parallel first requests agree, on every gateway. `client` is
+    /// [`super::client_hash`]. Without it, or without a picture, the decision stays as it is.
+    pub fn place_first(
+        &self,
+        decision: RequestDecision,
+        client: Option<u64>,
+        picture: Picture<'_>,
+    ) -> RequestDecision {
+        let Picture::Known(known) = picture else {
+            return decision;
+        };
+        let endpoint = client.and_then(|client| best(client.to_le_bytes(), known.view));
+        match endpoint {
+            Some(endpoint) if decision.is_new() => RequestDecision {
+                reason: match decision.reason {
+                    RequestReason::NewSession => RequestReason::NewSessionByAddress,
+                    // Why there is no session says more.
+                    reason => reason,
+                },
+                route: Route::New(Some(endpoint.into())),
             },
+            _ => decision,
         }
+    }
+
+    /// Names an endpoint for a request that has no session: an available one, by weight and by
+    /// chance, which `draw` is. For a cluster with a member that takes nothing new
+    /// ([`turns_away`](crate::snapshot::SnapshotView::turns_away)): the proxy's own balancing does not
+    /// know that. Where nobody is available, the decision stays as it is.
+    pub fn place_anew(
+        &self,
+        decision: RequestDecision,
+        draw: u64,
+        picture: Picture<'_>,
+    ) -> RequestDecision {
+        let Picture::Known(known) = picture else {
+            return decision;
+        };
+        match best(draw.to_le_bytes(), known.view) {
+            Some(endpoint) if decision.is_new() => RequestDecision {
+                reason: match decision.reason {
+                    RequestReason::NewSession => RequestReason::NewSessionByPicture,
+                    // Why there is no session says more.
+                    reason => reason,
+                },
+                route: Route::New(Some(endpoint.into())),
+            },
+            _ => decision,
+        }
+    }
+
+    /// Is the key that requests are placed by instead of a cookie.
+    #[must_use]
+    pub const fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    /// Is the number of entries of the table that keys are looked up in.
+    #[must_use]
+    pub const fn table_size(&self) -> TableSize {
+        self.table_size
     }
 
     /// Says whether the times of an authentic session speak against it.
@@ -295,6 +343,19 @@ impl Policy {
         }
         let timeout = self.idle_timeout?;
         (idle(session, now) >= timeout).then_some(RequestReason::RefusedIdle)
+    }
+
+    /// Says whether the cookie is to be written again when the session's endpoint serves: its
+    /// last-seen time is old, or it does not know the instance that the picture knows.
+    fn is_renewal_due(&self, session: &Session, picture: Picture<'_>, now: WallTime) -> bool {
+        let seen_long_ago = self.idle_timeout.is_some_and(|idle_timeout| {
+            let due = idle_timeout
+                .checked_div(IDLE_RENEWAL_SHARE)
+                .unwrap_or(idle_timeout);
+            idle(session, now) >= due
+        });
+        seen_long_ago
+            || (session.instance().is_none() && known_instance(picture, &session.address).is_some())
     }
 
     /// Decides about the response to a request that this policy decided about. `status` is asked for
@@ -313,44 +374,70 @@ impl Policy {
                 ResponseReason::NotIssuedLocalReply,
             ));
         };
-        match &request.session {
-            Some(session) if session.address.as_str().as_bytes() == address => {
-                if !request.renewal_due {
-                    return Ok(ResponseDecision::without(ResponseReason::Kept));
-                }
-                let write = Some(Write::Renewed(session.clone()));
-                Ok(ResponseDecision {
-                    reason: ResponseReason::Refreshed,
-                    write,
-                })
-            }
-            Some(_) if self.when_unreachable == WhenUnreachable::Keep || is_failure(status()?) => {
-                Ok(ResponseDecision::without(ResponseReason::ServedElsewhere))
-            }
-            Some(_) => Ok(pin(
-                address,
-                ResponseReason::RePinned,
-                ResponseReason::ServedElsewhere,
-            )),
-            None if is_failure(status()?) => {
-                Ok(ResponseDecision::without(ResponseReason::NotIssuedError))
-            }
-            None => Ok(pin(
+        let is_served_by = |session: &Session| session.address.as_str().as_bytes() == address;
+        let failed = || status().map(is_failure);
+        Ok(match &request.route {
+            Route::New(_) if failed()? => ResponseDecision::without(ResponseReason::NotIssuedError),
+            Route::New(_) => begin(
                 address,
                 ResponseReason::Issued,
                 ResponseReason::NotIssuedAddress,
-            )),
-        }
+            ),
+            Route::Own {
+                session,
+                heir: Some(heir),
+                ..
+            } if is_served_by(session) => ResponseDecision::with(
+                ResponseReason::HandedOver,
+                Write::Moved(session.clone(), heir.clone()),
+            ),
+            Route::Own {
+                session,
+                renewal_due: true,
+                ..
+            } if is_served_by(session) => {
+                ResponseDecision::with(ResponseReason::Refreshed, Write::Renewed(session.clone()))
+            }
+            Route::Own { session, .. } | Route::Successor { session, .. }
+                if is_served_by(session) =>
+            {
+                ResponseDecision::without(ResponseReason::Kept)
+            }
+            Route::Own { leaving: false, .. }
+                if self.when_unreachable == WhenUnreachable::Keep || failed()? =>
+            {
+                ResponseDecision::without(ResponseReason::ServedElsewhere)
+            }
+            Route::Own { leaving: false, .. } => begin(
+                address,
+                ResponseReason::RePinned,
+                ResponseReason::ServedElsewhere,
+            ),
+            Route::Own { session, .. } | Route::Successor { session, .. } => {
+                match Address::parse(address) {
+                    Some(address) if !failed()? => ResponseDecision::with(
+                        ResponseReason::RePinned,
+                        Write::Moved(session.clone(), address),
+                    ),
+                    _ => ResponseDecision::without(ResponseReason::ServedElsewhere),
+                }
+            }
+        })
     }
 
-    /// Writes the `set-cookie` value. `https` is whether the request came over `https`.
-    ///
-    /// The draws must be random; exactly [`DRAWS`] are used. `None` only where the session cannot
-    /// be sealed, which a parsed configuration excludes.
+    /// Writes the `set-cookie` header of a decision. `instance` names the process behind
+    /// [`Write::address`], where it is known. `https` is the request's scheme; the draws must be
+    /// random; exactly [`DRAWS`] are used. `None` only where the session cannot be sealed, which a
+    /// parsed configuration excludes.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a fact of its own, and a struct for one caller would hide none"
+    )]
     pub fn write(
         &self,
         write: &Write,
+        instance: Option<NonZeroU64>,
         keys: &KeyRing,
         binding: Binding<'_>,
         https: bool,
@@ -359,16 +446,24 @@ impl Policy {
     ) -> Option<String> {
         let now = WallTime::from_seconds(now.as_seconds());
         let [first, second, third, session_nonce] = draws;
+        let instance = instance.map(|instance| instance.get().to_be_bytes().to_vec());
         let session = match write {
+            Write::Moved(session, address) => Session {
+                last_seen: now.max(session.last_seen),
+                address: address.clone(),
+                instance: instance.unwrap_or_default(),
+                ..session.clone()
+            },
             Write::New(address) => Session {
                 issued: now,
                 last_seen: now,
                 nonce: session_nonce.to_le_bytes(),
                 address: address.clone(),
-                instance: alloc::vec::Vec::new(),
+                instance: instance.unwrap_or_default(),
             },
             Write::Renewed(session) => Session {
                 last_seen: now.max(session.last_seen),
+                instance: instance.unwrap_or_else(|| session.instance.clone()),
                 ..session.clone()
             },
         };
@@ -386,7 +481,7 @@ impl Policy {
 }
 
 /// Decides to begin a session on an endpoint, or that its address is none to pin to.
-fn pin(address: &[u8], pinned: ResponseReason, otherwise: ResponseReason) -> ResponseDecision {
+fn begin(address: &[u8], pinned: ResponseReason, otherwise: ResponseReason) -> ResponseDecision {
     Address::parse(address).map_or(ResponseDecision::without(otherwise), |address| {
         ResponseDecision {
             reason: pinned,

@@ -114,6 +114,11 @@ impl KeyRingError {
 }
 
 impl KeyRing {
+    /// Has no key: it seals and opens nothing.
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Reads `ID:BASE64[,ID:BASE64]`. White space around the entries is ignored, because secrets
     /// that come from files end with a line break.
     ///

@@ -6,9 +6,11 @@ use serde::Deserialize;
 
 use super::{
     decision::WhenUnreachable,
+    key::FirstRequest,
     set_cookie::{SameSite, Secure},
+    standing::WhenDraining,
 };
-use crate::{config::Redacted, endpoints::RawEndpoints};
+use crate::{config::Redacted, endpoints::RawEndpoints, successor::TableSize};
 
 /// Keeps every session on the endpoint that served it first.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,6 +63,32 @@ pub(super) struct RawCluster {
     pub(super) idle_timeout: Option<String>,
     /// What happens to a valid cookie when another endpoint served.
     pub(super) when_unreachable: WhenUnreachable,
+    /// What happens to the sessions of an endpoint that drains; needs `endpoints`.
+    pub(super) when_draining: WhenDraining,
+    /// Who places a client's requests before it has a cookie. `client_address` needs `endpoints`.
+    pub(super) first_request: FirstRequest,
+    /// What requests are placed by instead of a cookie; null for the cookie. Needs `endpoints`.
+    pub(super) key: Option<RawKey>,
+    /// How many entries the table has that keys are looked up in: a prime from 1009 to 655373.
+    pub(super) table_size: u32,
+}
+
+/// What requests are placed by instead of a cookie.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
+#[cfg_attr(feature = "schema", schemars(rename = "Key"))]
+#[serde(
+    deny_unknown_fields,
+    expecting = "\"client_address\" or an object with one field, `header` or `query`",
+    rename_all = "snake_case"
+)]
+pub(super) enum RawKey {
+    /// The client's address, without the port.
+    ClientAddress,
+    /// The first value of the request header with this name, in lower case.
+    Header(String),
+    /// The first value of the query parameter with this name.
+    Query(String),
 }
 
 /// The cookie of a cluster.
@@ -141,6 +169,10 @@ impl Default for RawCluster {
             ttl: String::from("3h"),
             idle_timeout: None,
             when_unreachable: WhenUnreachable::default(),
+            when_draining: WhenDraining::default(),
+            first_request: FirstRequest::default(),
+            key: None,
+            table_size: TableSize::default().entries(),
         }
     }
 }

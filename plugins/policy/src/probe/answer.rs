@@ -1,6 +1,6 @@
 //! What an answer to a probe says.
 
-use core::time::Duration;
+use core::{num::NonZeroU64, time::Duration};
 
 use super::config::Config;
 use crate::digest::fnv1a_64;
@@ -116,6 +116,16 @@ impl Config {
             Some(value) => instance(value),
         };
         Answer { outcome, instance }
+    }
+}
+
+/// Reads what an endpoint announces about its process: the digest of a token; `None` where it is no
+/// token of 1 to [`MAX_INSTANCE_BYTES`] bytes.
+#[must_use]
+pub fn announced(value: &[u8]) -> Option<NonZeroU64> {
+    match instance(value) {
+        Announcement::Digest(digest) => NonZeroU64::new(digest),
+        Announcement::Absent | Announcement::Malformed => None,
     }
 }
 

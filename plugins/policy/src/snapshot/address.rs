@@ -39,6 +39,13 @@ impl EndpointAddress {
         }
     }
 
+    /// Reads the bytes that stand for an address in a snapshot, which are its name wherever
+    /// endpoints are hashed; `None` where they are none.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::from_key(name.try_into().ok()?)
+    }
+
     /// Is the address in a record. Bytes sort as addresses do.
     pub(super) fn to_key(self) -> [u8; ADDRESS_BYTES] {
         let (family, ip) = match self.ip {

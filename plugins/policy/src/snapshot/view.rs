@@ -5,7 +5,7 @@ use core::{ops::Range, time::Duration};
 
 use super::{
     address::{ADDRESS_BYTES, EndpointAddress},
-    endpoint::{Endpoint, read_record},
+    endpoint::{Endpoint, State, read_record},
     fields::Fields,
     frame::{PREFIX_BYTES, Records, SnapshotError},
     picture::{Header, MAX_ZONE_BYTES, MAX_ZONES, SNAPSHOT, Snapshot},
@@ -20,6 +20,7 @@ pub struct SnapshotView<'a> {
     records_at: usize,
     records: Records<'a>,
     zones: &'a [u8],
+    turns_away: bool,
 }
 
 /// Is one endpoint of a snapshot.
@@ -27,6 +28,8 @@ pub struct SnapshotView<'a> {
 pub struct Entry<'a> {
     /// Is its address.
     pub address: EndpointAddress,
+    /// Is its address as bytes, in place: what replicas hash it by ([`EndpointAddress::from_name`]).
+    pub name: &'a [u8],
     /// Is what is known of it.
     pub endpoint: Endpoint,
     /// Is the name of its zone; empty where it has none.
@@ -50,8 +53,13 @@ impl<'a> SnapshotView<'a> {
             .ok_or(SnapshotError::Zones)?;
         check_zones(zones, zone_count)?;
         frame.records.check_order::<ADDRESS_BYTES>()?;
+        let mut turns_away = false;
         for (index, record) in frame.records.iter().enumerate() {
-            let (_, _, zone) = read_record(record).ok_or(SnapshotError::Record { index })?;
+            let (_, endpoint, zone) = read_record(record).ok_or(SnapshotError::Record { index })?;
+            turns_away |= matches!(
+                endpoint.state,
+                State::Draining { .. } | State::Ejected { .. }
+            );
             if zone.is_some_and(|zone| u16::from(zone) >= zone_count) {
                 return Err(SnapshotError::Record { index });
             }
@@ -61,6 +69,7 @@ impl<'a> SnapshotView<'a> {
             records_at: PREFIX_BYTES.saturating_add(frame.header.len()),
             records: frame.records,
             zones,
+            turns_away,
         })
     }
 
@@ -80,6 +89,13 @@ impl<'a> SnapshotView<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Says whether a member takes nothing new, as the proxy's own balancing may not know: it drains or
+    /// is ejected. One that vanished is no member. Cost: O(1).
+    #[must_use]
+    pub const fn turns_away(&self) -> bool {
+        self.turns_away
     }
 
     /// Finds an endpoint by its address; `None` where it is no member.
@@ -134,7 +150,7 @@ impl<'a> SnapshotView<'a> {
         snapshot
     }
 
-    fn entry(&self, record: &[u8]) -> Option<Entry<'a>> {
+    fn entry(&self, record: &'a [u8]) -> Option<Entry<'a>> {
         let (address, endpoint, zone) = read_record(record)?;
         let zone = match zone {
             Some(zone) => Zones(self.zones).nth(usize::from(zone))?,
@@ -142,6 +158,7 @@ impl<'a> SnapshotView<'a> {
         };
         Some(Entry {
             address,
+            name: record.get(..ADDRESS_BYTES)?,
             endpoint,
             zone,
         })
@@ -156,6 +173,7 @@ pub struct Checked {
     stride: usize,
     records: Range<usize>,
     zones: Range<usize>,
+    turns_away: bool,
 }
 
 impl Checked {
@@ -172,6 +190,7 @@ impl Checked {
             stride: view.records.stride(),
             records: view.records_at..records_end,
             zones: records_end..zones_end,
+            turns_away: view.turns_away,
             bytes,
         })
     }
@@ -185,6 +204,7 @@ impl Checked {
             records_at: self.records.start,
             records: Records::new(part(&self.records), self.stride),
             zones: part(&self.zones),
+            turns_away: self.turns_away,
         }
     }
 }

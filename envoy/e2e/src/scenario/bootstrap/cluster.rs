@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidegate_model::scenario::{Balancer, CircuitBreakers, Cluster, RetryBudget, Scenario};
 
 use super::{Place, duration};
-use crate::scenario::membership;
+use crate::discovery;
 
 /// Refuses a scenario that asks for what no Envoy has.
 ///
@@ -36,13 +36,7 @@ pub(super) fn of(cluster: &Cluster, mut filters: Vec<Value>, place: Place<'_>) -
     Ok(json!({
         "name": cluster.name,
         "type": "EDS",
-        "eds_cluster_config": { "eds_config": {
-            "resource_api_version": "V3",
-            "path_config_source": {
-                "path": membership::file(place.membership, &cluster.name),
-                "watched_directory": { "path": place.membership },
-            },
-        } },
+        "eds_cluster_config": discovery::source(place.membership, &cluster.name),
         "connect_timeout": duration(cluster.connect_timeout),
         "load_balancing_policy": policy(&cluster.balancer)?,
         "circuit_breakers": thresholds(&cluster.circuit_breakers)?,

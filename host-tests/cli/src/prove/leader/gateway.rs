@@ -262,6 +262,10 @@ impl Watch {
 }
 
 impl Observer for Watch {
+    fn wants_host_calls(&self) -> bool {
+        true
+    }
+
     fn host_call(&mut self, call: HostCall<'_>) {
         if call.name == "proxy_set_shared_data"
             && call.status == 0

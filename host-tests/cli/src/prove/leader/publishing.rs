@@ -129,7 +129,7 @@ fn longest_notice(options: Options, module: &tidegate_host::Module) -> anyhow::R
         let first_failure = gateway
             .probes
             .iter()
-            .find(|probe| probe.at_ns >= from_ns && probe.endpoint == third);
+            .find(|probe| probe.at_ns > from_ns && probe.endpoint == third);
         let published = gateway.written_since(from_ns);
         let published = published.iter().find(|write| write.what == Kind::Snapshot);
         let took_ns = match (first_failure, published) {

@@ -61,8 +61,9 @@ pub(super) fn takeovers(options: Options) -> anyhow::Result<Vec<Evidence>> {
             let mut gateway = Gateway::start(&module, workers, PROBED, seed)?;
             gateway.failing.push(endpoint(1));
             gateway.serve_everywhere(workers)?;
-            // Long enough that the one that fails is known, and that the VM without streams has the lease.
-            gateway.pass(8 * SECOND_NS + run * 17_000_000)?;
+            // Long enough that the one that fails is known, and that the VM without streams has asked for the lease, which
+            // it does after ten seconds.
+            gateway.pass(15 * SECOND_NS + run * 17_000_000)?;
             starts += 1;
             others += u64::from(gateway.holder() != Some(0));
             for _ in 0..DEATHS.min(workers) {

@@ -289,7 +289,7 @@ fn count_moves(clients: &mut [Client], gateway: &mut Gateway) -> anyhow::Result<
 
 /// How many of so many sessions move when their number, modulo the endpoints, is what places them:
 /// taking turns.
-fn modulo_moves(sessions: usize, before: usize, after: usize) -> u64 {
+pub(super) fn modulo_moves(sessions: usize, before: usize, after: usize) -> u64 {
     let moved = (0..sessions)
         .filter(|number| number % before != number % after)
         .count();

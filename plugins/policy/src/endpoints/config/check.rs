@@ -272,7 +272,7 @@ fn check_static(raw: &[RawStaticCluster], path: &str, problems: &mut Problems) -
     if endpoints > MAX_ENDPOINTS {
         problems.push(Problem::new(
             path,
-            "static-endpoints-too-many",
+            "endpoints-count",
             format!("must have at most {MAX_ENDPOINTS} endpoints in all clusters, got {endpoints}"),
             "",
         ));
