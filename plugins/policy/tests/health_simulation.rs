@@ -119,7 +119,7 @@ fn endpoint_that_fails_fast_is_hidden_by_a_second_attempt() {
 fn second_attempt_succeeds_while_a_zone_is_down() {
     for down in [REFUSED, TIMED_OUT] {
         let behaves = move |endpoint: usize, now: u64, _: &mut Random| {
-            let is_down = (10 * SECOND..50 * SECOND).contains(&now) && endpoint % 3 == 0;
+            let is_down = (10 * SECOND..50 * SECOND).contains(&now) && endpoint.is_multiple_of(3);
             if is_down { down } else { WELL }
         };
         for (workers, sees_attempts) in [(1, false), (16, true)] {
@@ -127,6 +127,7 @@ fn second_attempt_succeeds_while_a_zone_is_down() {
                 endpoints: 12,
                 zones: 3,
                 workers,
+                rate: 400.0,
                 attempts: 2,
                 sees_attempts,
                 ..usual(&behaves)
@@ -228,7 +229,7 @@ fn endpoint_that_recovered_is_readmitted_by_one_trial() {
     for workers in [1, 16] {
         for run in all(&Trial {
             workers,
-            rate: 300.0,
+            rate: 100.0,
             seconds: 180,
             ..usual(&behaves)
         }) {
@@ -237,8 +238,8 @@ fn endpoint_that_recovered_is_readmitted_by_one_trial() {
             assert_eq!(endpoint, 0);
             // The first is spared for a second, four times, and the leader hears of the fifth.
             assert!(at < 12 * SECOND, "{at}");
-            // 139 s of a tenth of 300/s, less 60 s at half of that.
-            assert!(run.attempts_at[0] > 2_500, "{}", run.attempts_at[0]);
+            // 139 s of a tenth of 100/s, less 60 s at half of that.
+            assert!(run.attempts_at[0] > 800, "{}", run.attempts_at[0]);
             assert!(run.errors <= 24, "{}", run.errors);
         }
     }

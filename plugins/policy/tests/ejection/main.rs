@@ -134,6 +134,18 @@ fn row_that_chance_makes_in_a_bad_pool_ejects_nobody() {
     assert!(court.judge.counters().shared_failures >= 4);
 }
 
+/// Where volumes are too small for a median, a row is measured by what the others do: a tenth of
+/// theirs fails, so that chance makes a row of 8 too often and one of 9 once in 10^9.
+#[test]
+fn row_in_a_pool_of_little_traffic_is_measured_by_the_others() {
+    let mut court = Court::new(2);
+    court.saw(1, counts(9, 1, 0));
+    court.saw(0, counts(0, 8, 0));
+    assert_eq!(court.tick(), []);
+    court.saw(0, counts(0, 1, 0));
+    assert_eq!(court.tick()[0].cause, Some(Cause::GatewayRow { row: 9 }));
+}
+
 #[test]
 fn trial_of_a_request_or_a_probe_readmits_and_its_failure_ejects_for_longer() {
     let mut court = Court::new(3);
@@ -191,6 +203,31 @@ fn probe_says_nothing_of_one_that_is_not_on_trial() {
         court.judge.on_probe(&1, ready, now);
         assert_eq!(court.tick(), []);
     }
+}
+
+/// Its row goes on while it serves again, and waits for a failure of its own traffic.
+#[test]
+fn failed_probe_is_no_failure_of_traffic() {
+    let mut court = Court::new(3);
+    court.saw(0, counts(0, 5, 0));
+    court.tick();
+    court.wait(31);
+    let now = court.now();
+    court.judge.on_probe(&0, true, now);
+    court.tick();
+    court.judge.on_probe(&0, false, now);
+    court.saw(1, counts(9, 1, 0));
+    assert_eq!(court.tick(), []);
+}
+
+/// A predecessor's word that an endpoint is on trial does not keep it from being judged.
+#[test]
+fn endpoint_that_others_call_on_trial_serves_until_it_is_ejected() {
+    let mut court = Court::new(2);
+    court.judge.on_others(&0, State::Probing, at_ms(0));
+    court.saw(0, counts(0, 5, 0));
+    court.saw(1, counts(9, 0, 0));
+    assert_eq!(keys(&court.tick()), [0]);
 }
 
 #[test]

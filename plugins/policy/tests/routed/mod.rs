@@ -49,7 +49,7 @@ impl Random {
     }
 
     fn below(&mut self, len: usize) -> usize {
-        (u128::from(self.draw()) * len as u128 >> 64) as usize
+        ((u128::from(self.draw()) * len as u128) >> 64) as usize
     }
 }
 
