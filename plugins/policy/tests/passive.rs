@@ -260,7 +260,7 @@ fn failure_is_recent_until_a_success_or_its_limit() {
 fn trial_is_due_where_the_draw_says_and_again_after_the_spread() {
     let mut trials = Trials::new();
     let on_trial = [address(1)];
-    let half = u64::MAX / 2;
+    let half = 1 << 63;
     trials.on_picture(on_trial.into_iter(), at_ms(0), &mut || half);
     assert_eq!(trials.take(at_ms(0)), None);
     assert_eq!(trials.take(at_ms(2_499)), None);

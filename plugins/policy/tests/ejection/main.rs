@@ -216,7 +216,7 @@ fn failed_probe_is_no_failure_of_traffic() {
     court.judge.on_probe(&0, true, now);
     court.tick();
     court.judge.on_probe(&0, false, now);
-    court.saw(1, counts(9, 1, 0));
+    court.saw(1, counts(999, 1, 0));
     assert_eq!(court.tick(), []);
 }
 
