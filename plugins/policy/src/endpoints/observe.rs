@@ -56,7 +56,10 @@ pub enum Attempt {
         /// Is the time to the response's headers, in microseconds.
         latency_us: u32,
     },
-    /// Answered with 502, 503 or 504 by the endpoint.
+    /// Answered as well, but nobody saw when the attempt began: no sample of the latency.
+    UntimedSuccess,
+    /// Answered by the endpoint with a status that counts as its failure: 502, 503 or 504, and what
+    /// a configuration adds.
     GatewayFailure,
     /// Given up by the proxy: connect failure, reset, time-out.
     LocalFailure,
@@ -329,6 +332,10 @@ impl Seen {
                 (self.gateway_row, self.local_row) = (0, 0);
                 let latency = Duration::from_micros(u64::from(latency_us));
                 self.estimate.on_sample(latency, Decay::DEFAULT, now);
+            }
+            Attempt::UntimedSuccess => {
+                one.successes = 1;
+                (self.gateway_row, self.local_row) = (0, 0);
             }
             Attempt::GatewayFailure => {
                 one.gateway_failures = 1;
