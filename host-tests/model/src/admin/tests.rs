@@ -166,7 +166,7 @@ fn bad_answer_is_what_its_name_says() {
     assert_eq!(spoiled(BadAnswer::Never), None);
     assert_eq!(spoiled(BadAnswer::Status(503)), Some((503, String::new())));
     let (status, half) = spoiled(BadAnswer::Truncated).unwrap();
-    assert_eq!((status, half.as_str()), (200, "{\"cluster_s"));
+    assert_eq!((status, half.as_str()), (200, "{\"cluster_st"));
     let is_json = |with| {
         let (_, body) = spoiled(with).unwrap();
         serde_json::from_str::<Value>(&body).is_ok()
