@@ -253,10 +253,11 @@ fn empty_cluster_has_no_table_and_a_stale_picture_keeps_the_former_one() {
 
 #[test]
 fn cluster_that_changes_all_the_time_keeps_no_other_waiting() {
-    let scenes: Vec<Scene> = (1..=40)
-        .map(|generation| {
-            let count = if generation % 2 == 0 { 4 } else { 5 };
-            Scene::new(generation, &all(count, State::Unknown))
+    // Each generation has weights that no other one has.
+    let scenes: Vec<Scene> = (1..=40_u32)
+        .map(|weight| {
+            let endpoints = [(1, weight, State::Unknown), (2, 1, State::Unknown)];
+            Scene::new(u64::from(weight), &endpoints)
         })
         .collect();
     let calm = Scene::new(1, &all(3, State::Unknown));
