@@ -1,7 +1,6 @@
 //! What an operator sees of the picture.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::indexing_slicing, reason = "JSON is looked into by its keys")]
 
 use std::num::{NonZeroU32, NonZeroU64};
 
