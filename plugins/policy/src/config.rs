@@ -7,11 +7,13 @@
 //! message.
 
 mod duration;
+mod fields;
 mod json;
 mod problem;
 mod redacted;
 
 pub use duration::{format_duration, parse_duration};
+pub(crate) use fields::{Fields, format_ppm};
 pub use json::{from_json, unique_map, write_json_string};
 pub use problem::{Problem, Problems, Rejected};
 pub use redacted::Redacted;

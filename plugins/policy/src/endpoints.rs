@@ -14,7 +14,6 @@
 //! keys carry the block's digest; other blocks work apart.
 
 mod config;
-mod estimate;
 mod follow;
 mod keys;
 mod lead;
@@ -23,7 +22,6 @@ mod seen;
 mod status;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
-pub use estimate::{DECAY, decayed};
 pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
 pub use keys::{seen_key, slot_key};
 pub use lead::{

@@ -15,14 +15,21 @@ extern crate alloc;
 extern crate std;
 
 pub mod affinity;
+pub mod balance;
 pub mod config;
 pub mod digest;
+
+pub mod ejection;
 pub mod endpoints;
+pub mod fallback;
 pub mod hygiene;
 pub mod lease;
 pub mod membership;
+pub mod panic_mode;
+pub mod passive;
 pub mod plan;
 pub mod probe;
+pub mod routing;
 pub mod slots;
 pub mod snapshot;
 pub mod successor;

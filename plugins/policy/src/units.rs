@@ -5,7 +5,11 @@
 //! back; the end of the range saturates as well.
 //! Scope: values without state. Cost: O(1), 8 bytes.
 
+mod ppm;
+
 use core::time::Duration;
+
+pub use ppm::Ppm;
 
 /// Is a moment of wall time: nanoseconds since the Unix epoch, until the year 2554.
 ///

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use proptest::{collection, prelude::*};
 use tidegate_policy::{
-    endpoints::{Attempt, KEPT_REPORTS, Observer, decayed},
+    balance::Decay,
+    endpoints::{Attempt, KEPT_REPORTS, Observer},
     slots::MAX_REPORT_BYTES,
     snapshot::{
         Counts, Endpoint, EndpointAddress, Header, Merger, Observed, ReportView, ReportViews,
@@ -298,7 +299,7 @@ proptest! {
             }
             missed = 0;
             let views = ReportViews::new(&bytes).map(|view| (3, view.unwrap()));
-            let project = |estimate: NonZeroU32, elapsed| decayed(estimate, elapsed);
+            let project = |estimate: NonZeroU32, passed| Decay::DEFAULT.project(estimate, passed);
             let merged = merger.merge(&mut snapshot, views, LIMIT, project, at_ms(0));
             for (address, counts) in merged.counts {
                 *merged_counts.entry(address).or_default() += counts.gateway_failures;

@@ -1,5 +1,11 @@
 //! The picture of the endpoints: what the real module learns of the model's endpoints and publishes.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::collections::BTreeMap;
 
 use tidegate_cli::closed_loop::run_watched;

@@ -21,8 +21,8 @@ use alloc::{
 };
 use core::{cmp::Reverse, time::Duration};
 
-use super::estimate::PeakEwma;
 use crate::{
+    balance::{Decay, PeakEwma},
     slots::MAX_REPORT_BYTES,
     snapshot::{
         Counts, EndpointAddress, MAX_REPORT_ENTRIES, Observed, REPORT_ENTRY_BYTES,
@@ -56,7 +56,10 @@ pub enum Attempt {
         /// Is the time to the response's headers, in microseconds.
         latency_us: u32,
     },
-    /// Answered with 502, 503 or 504 by the endpoint.
+    /// Answered as well, but nobody saw when the attempt began: no sample of the latency.
+    UntimedSuccess,
+    /// Answered by the endpoint with a status that counts as its failure: 502, 503 or 504, and what
+    /// a configuration adds.
     GatewayFailure,
     /// Given up by the proxy: connect failure, reset, time-out.
     LocalFailure,
@@ -116,7 +119,7 @@ struct Cluster {
 #[derive(Debug)]
 struct Seen {
     generation: u32,
-    estimate: Option<PeakEwma>,
+    estimate: PeakEwma,
     /// Are the outcomes since it is in the reports.
     totals: Counts,
     /// Are those of them that no report has yet.
@@ -302,10 +305,10 @@ impl Observer {
 }
 
 impl Seen {
-    const fn new(generation: u32, now: WallTime) -> Self {
+    fn new(generation: u32, now: WallTime) -> Self {
         Self {
             generation,
-            estimate: None,
+            estimate: PeakEwma::default(),
             totals: NONE,
             unreported: NONE,
             gateway_row: 0,
@@ -327,10 +330,12 @@ impl Seen {
             Attempt::Success { latency_us } => {
                 one.successes = 1;
                 (self.gateway_row, self.local_row) = (0, 0);
-                match &mut self.estimate {
-                    Some(estimate) => estimate.on_sample(latency_us, now),
-                    None => self.estimate = Some(PeakEwma::new(latency_us, now)),
-                }
+                let latency = Duration::from_micros(u64::from(latency_us));
+                self.estimate.on_sample(latency, Decay::DEFAULT, now);
+            }
+            Attempt::UntimedSuccess => {
+                one.successes = 1;
+                (self.gateway_row, self.local_row) = (0, 0);
             }
             Attempt::GatewayFailure => {
                 one.gateway_failures = 1;
@@ -358,7 +363,7 @@ impl Seen {
         let since = *self.since.get_or_insert(sequence);
         Observed {
             generation: self.generation,
-            latency: self.estimate.map(PeakEwma::latency),
+            latency: self.estimate.to_latency(),
             since: u32::try_from(since % (1 << 32)).unwrap_or(0),
             counts: self.totals,
             gateway_row: self.gateway_row,

@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use super::{Lead, board::Target};
 use crate::{
-    endpoints::{Source, decayed},
+    balance::Decay,
+    endpoints::Source,
     probe::Traffic,
     slots::{Sight, SlotIndex, SlotReport},
     snapshot::{Endpoint, EndpointAddress, Latency, ReportView, ReportViews},
@@ -87,7 +88,7 @@ impl Lead {
             &mut board.snapshot,
             reports.iter().copied(),
             REPORT_LIMIT,
-            decayed,
+            |estimate_us, passed| Decay::DEFAULT.project(estimate_us, passed),
             now,
         );
         self.counts.reports_lost = self.counts.reports_lost.saturating_add(merged.lost);
@@ -127,7 +128,8 @@ impl Lead {
 fn is_latency_news(before: Option<Latency>, after: Option<Latency>, now: WallTime) -> bool {
     let worth = |latency: Option<Latency>| {
         latency.map_or(0, |latency| {
-            decayed(latency.estimate_us, now.saturating_since(latency.at))
+            let passed = now.saturating_since(latency.at);
+            Decay::DEFAULT.project(latency.estimate_us, passed)
         })
     };
     let published = worth(before);

@@ -87,7 +87,7 @@ pub(in crate::prove::sticky) fn instance(options: Options) -> anyhow::Result<Vec
     let fleet = Fleet::new(
         &lab,
         "",
-        ", \"probe\": {\"interval\": \"1s\"}",
+        ", \"probe\": {\"interval\": \"2s\", \"timeout\": \"1s\"}",
         options.seed,
     );
     let mut gateway = fleet.start_at(0, super::START_SECONDS * SECOND_NS)?;

@@ -1,0 +1,451 @@
+//! The configuration, checked.
+
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use core::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+
+use super::{
+    raw::{Observe, RawBalance, RawCluster, RawConfig, RawPanic, RawTrust},
+    rules::Rule,
+};
+use crate::{
+    affinity::Role,
+    config::{
+        Fields, Problem, Problems, format_duration, format_ppm, from_json, write_json_string,
+    },
+    digest::fnv1a_64,
+    ejection,
+    endpoints::{self, Selector},
+    fallback::MAX_ENTRIES,
+    panic_mode,
+    passive::FailureStatuses,
+    units::Ppm,
+};
+
+/// Is how many rules there may be. More would make every request to a cluster that is not listed
+/// search for long, and one prefix says the same as many names.
+const MAX_CLUSTERS: usize = 1024;
+
+/// Is the range of the time for which a failure is recent. Above a minute a worker spares an
+/// endpoint that the leader has long readmitted.
+const RECENT_FAILURE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+
+/// Is the range of the decay. Below a second an endpoint is slow or quick with each request; above
+/// ten minutes one that was slow once stays without requests for as long.
+const LATENCY_DECAY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+
+/// Is the range of the slow start's window. Above an hour a fleet is never done with it.
+const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+/// Is the range of the aggression, in millionths. Below 0.1 the share rises in the last seconds
+/// only, above 10 in the first: both are a jump.
+const AGGRESSION: RangeInclusive<u32> = 100_000..=10_000_000;
+
+/// Is the range of the spill factor, in millionths. Below 1 the faster zone would be left; above 100
+/// no zone ever is.
+const SPILL: RangeInclusive<u32> = 1_000_000..=100_000_000;
+
+/// Is every share, in millionths.
+const ANY_RATIO: RangeInclusive<u32> = 0..=1_000_000;
+
+/// Is the range of the gateway's share, in millionths. With 0 the utilisation has no meaning; ten
+/// thousand gateways are more than one cluster has.
+const GATEWAY_SHARE: RangeInclusive<u32> = 100..=1_000_000;
+
+/// Is the range of the utilisation, in millionths. Under a tenth any load at all is too much.
+const UTILISATION: RangeInclusive<u32> = 100_000..=1_000_000;
+
+/// Is the range of the concurrency. More is no limit of any endpoint.
+const CONCURRENCY: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Are headers that cannot name endpoints, because something else lives in them.
+const TAKEN_HEADERS: [&str; 7] = [
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Is the checked configuration of the filter that routes by health.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    rules: Vec<Rule>,
+    ejection: Option<ejection::Config>,
+    endpoints: endpoints::Config,
+    observe: Observe,
+    endpoint_header: String,
+    reason_header: bool,
+    role: Role,
+}
+
+/// Says how requests are balanced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Balance {
+    /// Is the time in which an estimate falls to 1/e.
+    pub latency_decay: Duration,
+    /// Is the slow start's window; zero: none.
+    pub slow_start_window: Duration,
+    /// Is its aggression, in millionths.
+    pub slow_start_aggression_ppm: NonZeroU32,
+    /// Is its least factor.
+    pub slow_start_min: Ppm,
+    /// Is how many times as slow as others the own zone is when requests leave it, in millionths.
+    pub zone_spill_ppm: u32,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// All problems, sorted by path. What is wrong with the shape is found alone.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let raw: RawConfig = from_json(text, "").map_err(|problem| Vec::from([problem]))?;
+        let RawTrust::None = raw.trust;
+        let mut problems = Problems::new();
+        let endpoints = endpoints::Config::check(&raw.endpoints, "$.endpoints", &mut problems);
+        let ejection = raw
+            .ejection
+            .as_ref()
+            .and_then(|raw| ejection::Config::check(raw, "$.ejection", &mut problems));
+        let rules = check_rules(&raw.clusters, endpoints.as_ref(), &mut problems);
+        check_together(&rules, ejection.as_ref(), &mut problems);
+        check_endpoint_header(&raw.endpoint_header, &mut problems);
+        match endpoints {
+            Some(endpoints) if problems.is_empty() => Ok(Self {
+                rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+                ejection,
+                endpoints,
+                observe: raw.observe,
+                endpoint_header: raw.endpoint_header,
+                reason_header: raw.reason_header,
+                role: raw.role,
+            }),
+            _ => Err(problems.into_sorted()),
+        }
+    }
+
+    /// Writes the configuration with every default, in the order of the documentation.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = String::from("{\"clusters\":[");
+        for (index, rule) in self.rules.iter().enumerate() {
+            json.push_str(if index == 0 { "{" } else { ",{" });
+            write_rule(&mut json, rule);
+        }
+        json.push_str("],\"ejection\":");
+        match &self.ejection {
+            Some(ejection) => ejection.write_json(&mut json),
+            None => json.push_str("null"),
+        }
+        json.push_str(",\"endpoints\":");
+        self.endpoints.write_json(&mut json);
+        json.push_str(&format!(
+            ",\"observe\":\"{}\",\"endpoint_header\":",
+            self.observe.as_str()
+        ));
+        write_json_string(&mut json, &self.endpoint_header);
+        let role = match self.role {
+            Role::Listener => "listener",
+            Role::Upstream => "upstream",
+        };
+        json.push_str(&format!(
+            ",\"reason_header\":{},\"trust\":\"none\",\"role\":\"{role}\"}}",
+            self.reason_header
+        ));
+        json
+    }
+
+    /// Names the configuration: equal ones have equal digests, on every machine.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        fnv1a_64(self.to_json().as_bytes())
+    }
+
+    /// Lists the rules, in their order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Says how endpoints are ejected; `None`: not at all.
+    #[must_use]
+    pub const fn ejection(&self) -> Option<&ejection::Config> {
+        self.ejection.as_ref()
+    }
+
+    /// Says how the clusters' endpoints are known.
+    #[must_use]
+    pub const fn endpoints(&self) -> &endpoints::Config {
+        &self.endpoints
+    }
+
+    /// Says what outcomes are taken from.
+    #[must_use]
+    pub const fn observe(&self) -> Observe {
+        self.observe
+    }
+
+    /// Is the request header that names the endpoints, in lower case.
+    #[must_use]
+    pub fn endpoint_header(&self) -> &str {
+        &self.endpoint_header
+    }
+
+    /// Says whether responses carry the reasons.
+    #[must_use]
+    pub const fn has_reason_header(&self) -> bool {
+        self.reason_header
+    }
+
+    /// Says where the filter stands.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+}
+
+/// Writes the fields of a rule, and its last bracket.
+fn write_rule(json: &mut String, rule: &Rule) {
+    let (field, text) = match &rule.selector {
+        Selector::Name(name) => ("\"name\":", name),
+        Selector::Prefix(prefix) => ("\"prefix\":", prefix),
+    };
+    json.push_str(field);
+    write_json_string(json, text);
+    json.push_str(&format!(
+        ",\"attempts\":{},\"failure_statuses\":[",
+        rule.attempts
+    ));
+    for (index, status) in rule.failure_statuses.iter().enumerate() {
+        json.push_str(if index == 0 { "" } else { "," });
+        json.push_str(&format!("{status}"));
+    }
+    let balance = &rule.balance;
+    json.push_str(&format!(
+        "],\"recent_failure\":\"{}\",\"balance\":{{\"latency_decay\":\"{}\",\
+         \"slow_start_window\":\"{}\",\"slow_start_aggression\":{},\
+         \"slow_start_min_ratio\":{},\"zone_spill_factor\":{}}},",
+        format_duration(rule.recent_failure),
+        format_duration(balance.latency_decay),
+        format_duration(balance.slow_start_window),
+        format_ppm(balance.slow_start_aggression_ppm.get()),
+        format_ppm(balance.slow_start_min.as_u32()),
+        format_ppm(balance.zone_spill_ppm),
+    ));
+    let concurrency = rule
+        .concurrency
+        .map_or(String::from("null"), |most| format!("{most}"));
+    json.push_str(&format!(
+        "\"panic\":{{\"min_available_ratio\":{},\"concurrency\":{concurrency},\
+         \"gateway_share_ratio\":{},\"max_utilisation_ratio\":{}}}}}",
+        format_ppm(rule.panic.min_available.as_u32()),
+        format_ppm(rule.gateway_share.as_u32()),
+        format_ppm(rule.panic.max_utilisation.as_u32()),
+    ));
+}
+
+/// Checks the rules; each with its place in the configuration.
+fn check_rules(
+    raw: &[RawCluster],
+    endpoints: Option<&endpoints::Config>,
+    problems: &mut Problems,
+) -> Vec<(usize, Rule)> {
+    let (least, most) = (1, MAX_CLUSTERS);
+    if !(least..=most).contains(&raw.len()) {
+        problems.push(Problem::new(
+            "$.clusters",
+            "clusters-count",
+            format!("must list {least} to {most} clusters, got {}", raw.len()),
+            "write [{\"prefix\": \"\"}] for all; a prefix covers many",
+        ));
+        return Vec::new();
+    }
+    let mut selectors = BTreeMap::new();
+    let mut rules = Vec::new();
+    for (index, raw) in raw.iter().enumerate() {
+        let path = format!("$.clusters[{index}]");
+        let Some(rule) = check_rule(raw, &path, problems) else {
+            continue;
+        };
+        let text = match &rule.selector {
+            Selector::Name(name) => (true, name.clone()),
+            Selector::Prefix(prefix) => (false, prefix.clone()),
+        };
+        if let Selector::Name(name) = &rule.selector
+            && endpoints.is_some_and(|endpoints| !endpoints.knows(name.as_bytes()))
+        {
+            problems.push(Problem::new(
+                format!("{path}.name"),
+                "cluster-not-known",
+                format!("must be one that $.endpoints.clusters names, got {name:?}"),
+                "without a picture of its endpoints the proxy balances",
+            ));
+        }
+        if let Some(earlier) = selectors.insert(text, index) {
+            problems.push(Problem::new(
+                path,
+                "cluster-duplicate",
+                format!("must differ from the other clusters, got what $.clusters[{earlier}] has"),
+                "only the first would ever hold",
+            ));
+        }
+        rules.push((index, rule));
+    }
+    rules
+}
+
+fn check_rule(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Rule> {
+    let selector = check_selector(raw, path, problems);
+    let statuses = check_statuses(&raw.failure_statuses, path, problems);
+    let mut fields = Fields {
+        path: path.into(),
+        problems,
+    };
+    let most = u32::try_from(MAX_ENTRIES).unwrap_or(u32::MAX);
+    let attempts = fields.number("attempts", raw.attempts, &(1..=most));
+    let recent = fields.duration("recent_failure", &raw.recent_failure, &RECENT_FAILURE);
+    let balance = check_balance(&raw.balance, format!("{path}.balance"), fields.problems);
+    let panic = check_panic(&raw.panic, format!("{path}.panic"), fields.problems);
+    let (panic, concurrency, gateway_share) = panic?;
+    Some(Rule {
+        selector: selector?,
+        attempts: usize::try_from(attempts?).ok()?,
+        failure_statuses: statuses?,
+        recent_failure: recent?,
+        balance: balance?,
+        panic,
+        concurrency,
+        gateway_share,
+    })
+}
+
+fn check_selector(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Selector> {
+    match (&raw.name, &raw.prefix) {
+        (Some(name), None) if name.is_empty() => {
+            problems.push(Problem::new(
+                format!("{path}.name"),
+                "cluster-name-empty",
+                "must not be empty, got \"\"",
+                "write the name of an Envoy cluster, or \"prefix\": \"\" for all",
+            ));
+            None
+        }
+        (Some(name), None) => Some(Selector::Name(name.clone())),
+        (None, Some(prefix)) => Some(Selector::Prefix(prefix.clone())),
+        (name, _) => {
+            let got = if name.is_some() { "both" } else { "none" };
+            problems.push(Problem::new(
+                path,
+                "cluster-selector",
+                format!("must have exactly one of `name` and `prefix`, got {got}"),
+                "",
+            ));
+            None
+        }
+    }
+}
+
+fn check_statuses(raw: &[u32], path: &str, problems: &mut Problems) -> Option<FailureStatuses> {
+    let mut statuses = Some(FailureStatuses::NONE);
+    for (index, status) in raw.iter().enumerate() {
+        let all = statuses.unwrap_or(FailureStatuses::NONE);
+        let more = u16::try_from(*status).ok().and_then(|status| {
+            let is_new = !all.has(status);
+            all.with(status).filter(|_| is_new)
+        });
+        if more.is_none() {
+            problems.push(Problem::new(
+                format!("{path}.failure_statuses[{index}]"),
+                "failure-status-invalid",
+                format!("must be from 500 to 599 and there once, got {status}"),
+                "429 and other answers to what a client does are no endpoint's failure",
+            ));
+        }
+        statuses = statuses.and(more);
+    }
+    statuses
+}
+
+fn check_balance(raw: &RawBalance, path: String, problems: &mut Problems) -> Option<Balance> {
+    let mut fields = Fields { path, problems };
+    let decay = fields.duration("latency_decay", &raw.latency_decay, &LATENCY_DECAY);
+    let window = fields.duration("slow_start_window", &raw.slow_start_window, &SLOW_START);
+    let aggression = raw.slow_start_aggression;
+    let aggression = fields.factor("slow_start_aggression", aggression, &AGGRESSION);
+    let min = fields.ratio("slow_start_min_ratio", raw.slow_start_min_ratio, &ANY_RATIO);
+    let spill = fields.factor("zone_spill_factor", raw.zone_spill_factor, &SPILL);
+    Some(Balance {
+        latency_decay: decay?,
+        slow_start_window: window?,
+        slow_start_aggression_ppm: NonZeroU32::new(aggression?)?,
+        slow_start_min: min?,
+        zone_spill_ppm: spill?,
+    })
+}
+
+/// Checks panic's rule, the concurrency and the gateway's share.
+fn check_panic(
+    raw: &RawPanic,
+    path: String,
+    problems: &mut Problems,
+) -> Option<(panic_mode::Rule, Option<NonZeroU32>, Ppm)> {
+    let mut fields = Fields { path, problems };
+    let min_available = fields.ratio("min_available_ratio", raw.min_available_ratio, &ANY_RATIO);
+    let concurrency = match raw.concurrency {
+        None => Some(None),
+        Some(most) => fields
+            .number("concurrency", most, &CONCURRENCY)
+            .map(NonZeroU32::new),
+    };
+    let share = raw.gateway_share_ratio;
+    let share = fields.ratio("gateway_share_ratio", share, &GATEWAY_SHARE);
+    let utilisation = raw.max_utilisation_ratio;
+    let utilisation = fields.ratio("max_utilisation_ratio", utilisation, &UTILISATION);
+    let rule = panic_mode::Rule {
+        min_available: min_available?,
+        max_utilisation: utilisation?,
+    };
+    Some((rule, concurrency?, share?))
+}
+
+/// Checks what holds between ejections and panic.
+fn check_together(
+    rules: &[(usize, Rule)],
+    ejection: Option<&ejection::Config>,
+    problems: &mut Problems,
+) {
+    let Some(left) = ejection.map(ejection::Config::min_available) else {
+        return;
+    };
+    for (index, rule) in rules {
+        let least = rule.panic.min_available;
+        if left < least {
+            problems.push(Problem::new(
+                format!("$.clusters[{index}].panic.min_available_ratio"),
+                "panic-by-ejections",
+                format!(
+                    "must be at most $.ejection.min_available_ratio ({}), got {}",
+                    format_ppm(left.as_u32()),
+                    format_ppm(least.as_u32())
+                ),
+                "ejections alone would begin panic, which undoes them",
+            ));
+        }
+    }
+}
+
+fn check_endpoint_header(name: &str, problems: &mut Problems) {
+    let legal = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    if name.is_empty() || !name.bytes().all(legal) || TAKEN_HEADERS.contains(&name) {
+        problems.push(Problem::new(
+            "$.endpoint_header",
+            "endpoint-header-invalid",
+            format!("must be a header name in lower case that nothing else uses, got {name:?}"),
+            "write what the cluster's override_host reads, such as \"x-tidegate-endpoint\"",
+        ));
+    }
+}

@@ -1,0 +1,66 @@
+//! Which rule holds for a cluster.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::{num::NonZeroU32, time::Duration};
+
+use super::config::Balance;
+use crate::{endpoints::Selector, panic_mode, passive::FailureStatuses, units::Ppm};
+
+/// Is a rule: the clusters it holds for, and how requests to them are routed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// Are the clusters.
+    pub selector: Selector,
+    /// Is how many endpoints a list names, 1 to 8.
+    pub attempts: usize,
+    /// Are the statuses that count as a failure.
+    pub failure_statuses: FailureStatuses,
+    /// Is how long a failure is recent; zero: never.
+    pub recent_failure: Duration,
+    /// Says how requests are balanced.
+    pub balance: Balance,
+    /// Says when too few are available.
+    pub panic: panic_mode::Rule,
+    /// Is how many requests an endpoint serves well at a time; `None`: not known.
+    pub concurrency: Option<NonZeroU32>,
+    /// Is the share of all requests that this gateway has, above 0.
+    pub gateway_share: Ppm,
+}
+
+/// Finds rules.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Are the exact names, each with the place of its rule.
+    names: BTreeMap<Vec<u8>, usize>,
+    rules: Vec<Rule>,
+}
+
+impl Rules {
+    /// Prepares the rules of a configuration.
+    #[must_use]
+    pub fn new(rules: &[Rule]) -> Self {
+        let mut names = BTreeMap::new();
+        for (place, rule) in rules.iter().enumerate() {
+            if let Selector::Name(name) = &rule.selector {
+                names.entry(name.as_bytes().to_vec()).or_insert(place);
+            }
+        }
+        Self {
+            names,
+            rules: rules.to_vec(),
+        }
+    }
+
+    /// Is the rule of the cluster with this name, and its place; `None` leaves its requests alone.
+    #[must_use]
+    pub fn find(&self, cluster: &[u8]) -> Option<(usize, &Rule)> {
+        if let Some(place) = self.names.get(cluster) {
+            return self.rules.get(*place).map(|rule| (*place, rule));
+        }
+        let mut rules = self.rules.iter().enumerate();
+        rules.find(|(_, rule)| match &rule.selector {
+            Selector::Name(_) => false,
+            Selector::Prefix(prefix) => cluster.starts_with(prefix.as_bytes()),
+        })
+    }
+}
