@@ -1,9 +1,10 @@
 //! `tidegate bench`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::e2e;
-use crate::bench::{self, Measured, Report, Request, Spread, closed_loop, importers};
+use crate::bench::{self, Measured, Report, Request, Spread, closed_loop, importers, ticks};
 use crate::exit::ExitCode;
 use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands};
 
@@ -30,6 +31,8 @@ enum Subject {
     EnvoyEndpoints(EnvoyEndpointsArguments),
     /// Measure how fast recordings of every format are read, and in how much memory.
     Importers(ImportersArguments),
+    /// Measure what knowing the endpoints costs: fuel and host calls of a tick, memory per VM.
+    Ticks,
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,6 +104,7 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             });
         }
         Some(Subject::Importers(arguments)) => return measure_importers(arguments, output),
+        Some(Subject::Ticks) => return measure_ticks(output),
         None => {}
     }
     let report = bench::run(
@@ -220,6 +224,79 @@ fn measure_importers(arguments: &ImportersArguments, output: &Output) -> anyhow:
         ]);
     }
     output.line(table)?;
+    Ok(ExitCode::Passed)
+}
+
+fn measure_ticks(output: &Output) -> anyhow::Result<ExitCode> {
+    let report = ticks::run(output)?;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(ExitCode::Passed);
+    }
+    output.line(format_args!(
+        "fuel of a tick (median of steady ones, most of the others); {} ns per 1,000 units on this core, by wasmtime",
+        report.ns_per_kilofuel
+    ))?;
+    let mut table = Table::new(&[
+        ("source", Align::Left),
+        ("endpoints", Align::Right),
+        ("leads", Align::Right),
+        ("reads a slice", Align::Right),
+        ("publishes", Align::Right),
+        ("follows", Align::Right),
+        ("takes a snapshot", Align::Right),
+        ("longest, about", Align::Right),
+        ("", Align::Left),
+        ("leader's memory", Align::Right),
+        ("follower's", Align::Right),
+    ]);
+    for case in &report.cases {
+        table.row([
+            match case.source {
+                ticks::Source::Admin => "admin".to_owned(),
+                ticks::Source::Feed => "feed".to_owned(),
+            },
+            thousands(u64::try_from(case.endpoints).unwrap_or(u64::MAX)),
+            thousands(case.leader_steady.median),
+            thousands(case.leader_reading.max),
+            thousands(case.leader_publishing.max),
+            thousands(case.follower_steady.median),
+            thousands(case.follower_reading.max),
+            format!(
+                "{}.{:02} ms",
+                case.longest_us / 1_000,
+                case.longest_us % 1_000 / 10
+            ),
+            verdict(Some(case.longest_us <= ticks::GOAL_US)),
+            bytes(case.leader_memory_bytes),
+            bytes(case.follower_memory_bytes),
+        ]);
+    }
+    output.line(table)?;
+    for case in &report.cases {
+        let calls = |calls: &BTreeMap<&'static str, f64>| {
+            let shown: Vec<String> = calls
+                .iter()
+                .map(|(name, count)| format!("{} {count:.1}", name.trim_start_matches("proxy_")))
+                .collect();
+            shown.join(", ")
+        };
+        if case.endpoints == 1_000 && case.source == ticks::Source::Admin {
+            output.line(format_args!(
+                "host calls of a steady tick that leads: {}",
+                calls(&case.leader_calls_per_tick)
+            ))?;
+            output.line(format_args!(
+                "of one that follows: {}",
+                calls(&case.follower_calls_per_tick)
+            ))?;
+            output.line(format_args!(
+                "of a request: {}; of shared data: {}",
+                calls(&case.calls_per_request),
+                case.shared_data_per_request
+            ))?;
+        }
+    }
     Ok(ExitCode::Passed)
 }
 

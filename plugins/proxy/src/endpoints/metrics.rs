@@ -153,7 +153,8 @@ impl Metrics {
 
     /// Tells that this VM leads from now on.
     pub(super) fn on_term(&mut self) {
-        increment(Some(&self.terms));
+        // There is nowhere to report to that a counter could not be counted.
+        let _ = self.terms.increment(1);
         // What a term counts begins again with it.
         self.published.told = 0;
         self.reports_lost.told = 0;
@@ -171,8 +172,11 @@ impl Metrics {
 
     /// Tells what the VM counts that leads.
     pub(super) fn on_led(&mut self, lead: &mut Lead, serves: bool) {
+        // Hundreds of probes may have been answered since the last tick: one call for each outcome.
+        let mut probes = vec![0_u32; self.probes.len()];
+        let mut source_errors = vec![0_u32; self.source_errors.len()];
         while let Some(happened) = lead.poll_happened() {
-            increment(match happened {
+            let count = match happened {
                 Happened::Probed(outcome) => {
                     let name = match outcome {
                         Outcome::Success => "success",
@@ -180,13 +184,21 @@ impl Metrics {
                         Outcome::Failure(failure) => failure.as_str(),
                     };
                     let place = probe_outcomes().position(|outcome| outcome == name);
-                    place.and_then(|place| self.probes.get(place))
+                    place.and_then(|place| probes.get_mut(place))
                 }
                 Happened::SourceFailed(error) => {
                     let place = SourceError::ALL.iter().position(|other| *other == error);
-                    place.and_then(|place| self.source_errors.get(place))
+                    place.and_then(|place| source_errors.get_mut(place))
                 }
-            });
+            };
+            if let Some(count) = count {
+                *count = count.saturating_add(1);
+            }
+        }
+        let counters = self.probes.iter().chain(&self.source_errors);
+        for (counter, count) in counters.zip(probes.into_iter().chain(source_errors)) {
+            // There is nowhere to report to that a counter could not be counted.
+            let _ = counter.increment(count);
         }
         let counts = lead.counts();
         self.published.advance(counts.published);
@@ -273,9 +285,4 @@ impl Level {
             self.last = Some(value);
         }
     }
-}
-
-fn increment(counter: Option<&Counter>) {
-    // There is nowhere to report to that a counter could not be counted.
-    let _ = counter.map(|counter| counter.increment(1));
 }
