@@ -3,7 +3,6 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking, and a JSON value gets a field that it lacks"
 )]
-
 #![expect(
     clippy::indexing_slicing,
     reason = "a test fails by panicking, its helpers too"
