@@ -18,7 +18,8 @@ use tidegate_cli::workspace::root;
 /// What a plugin may weigh.
 ///
 /// SOURCE: every worker of every proxy keeps a copy, compiled to about four times the size, and cluster-wide delivery
-/// (a `ConfigMap` holds 1 MiB) has to carry it.
+/// (a `ConfigMap` holds 1 MiB, which the gzipped module fits and the plain one in base64 does not) has to carry it. Most
+/// of it is what only a leader runs: membership, probes, merging.
 struct Budget {
     plugin: &'static str,
     bytes: u64,
@@ -27,8 +28,8 @@ struct Budget {
 
 const BUDGETS: &[Budget] = &[Budget {
     plugin: "sticky-session",
-    bytes: 250_000,
-    gzip_bytes: 100_000,
+    bytes: 950_000,
+    gzip_bytes: 350_000,
 }];
 
 fn inspect(name: &str) -> (ModuleFile, Inspection) {
