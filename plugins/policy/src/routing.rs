@@ -10,10 +10,14 @@
 
 mod config;
 mod raw;
+mod reason;
+mod router;
 mod rules;
 
 pub use config::{Balance, Config};
 pub use raw::Observe;
 #[cfg(feature = "schema")]
 pub use raw::schema;
+pub use reason::Reason;
+pub use router::{Answered, Concluded, Routed, Router, Surroundings};
 pub use rules::{Rule, Rules};

@@ -52,6 +52,7 @@ pub(crate) fn plan(plugin: &StickySession, cluster: &[u8]) {
     {
         let plan = Plan {
             cluster: cluster_digest(cluster),
+            proposal: None,
         };
         // Without it the attempts are not observed; the request goes on.
         let _ = PLAN.write(&plan.encode());

@@ -149,6 +149,12 @@ impl Pool {
         }
     }
 
+    /// Are the numbers that it goes by.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Takes all endpoints of a snapshot with their shares, sorted by address as it lists them; for
     /// each tick, since shares change with time. What is out of order is left out.
     ///

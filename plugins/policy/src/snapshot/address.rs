@@ -47,7 +47,7 @@ impl EndpointAddress {
     }
 
     /// Is the address in a record. Bytes sort as addresses do.
-    pub(super) fn to_key(self) -> [u8; ADDRESS_BYTES] {
+    pub(crate) fn to_key(self) -> [u8; ADDRESS_BYTES] {
         let (family, ip) = match self.ip {
             IpAddr::V4(ip) => {
                 let [a, b, c, d] = ip.octets();
@@ -65,7 +65,7 @@ impl EndpointAddress {
     }
 
     /// Reads the address of a record; `None` where it is none that [`Self::to_key`] writes.
-    pub(super) fn from_key(key: &[u8; ADDRESS_BYTES]) -> Option<Self> {
+    pub(crate) fn from_key(key: &[u8; ADDRESS_BYTES]) -> Option<Self> {
         let (family, rest) = key.split_first()?;
         let (ip, port) = rest.split_first_chunk::<16>()?;
         let port = u16::from_be_bytes(*port.first_chunk::<2>()?);
