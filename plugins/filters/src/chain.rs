@@ -153,7 +153,7 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
                 let _ = explain(filter, &self.stream);
             }
         }
-        self.exchange.on_callback_end();
+        self.exchange.on_response_end();
         Action::Continue
     }
 
