@@ -16,9 +16,10 @@ extern crate std;
 
 pub mod affinity;
 pub mod balance;
+pub mod chain;
+pub mod clusters;
 pub mod config;
 pub mod digest;
-
 pub mod ejection;
 pub mod endpoints;
 pub mod fallback;
