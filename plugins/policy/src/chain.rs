@@ -73,6 +73,38 @@ pub(crate) struct RawSettings {
     pub(crate) role: Role,
 }
 
+/// Are the settings while a filter's configuration is checked against them.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    /// Are the settings as they are written.
+    pub(crate) raw: RawSettings,
+    /// Are the same, checked; `None` where there is a problem.
+    pub(crate) settings: Option<Settings>,
+    /// Is the block, checked; `None` where there is none, or a problem.
+    pub(crate) endpoints: Option<endpoints::Config>,
+}
+
+impl Draft {
+    /// Checks settings, which stand at the top of a configuration.
+    pub(crate) fn new(raw: RawSettings, problems: &mut Problems) -> Self {
+        let Trust::None = raw.trust;
+        let endpoints = raw.endpoints.as_ref();
+        let endpoints =
+            endpoints.and_then(|raw| endpoints::Config::check(raw, "$.endpoints", problems));
+        let endpoint_header = check_endpoint_header(&raw.endpoint_header, problems);
+        let settings = endpoint_header.map(|endpoint_header| Settings {
+            endpoint_header,
+            reason_header: raw.reason_header,
+            role: raw.role,
+        });
+        Self {
+            raw,
+            settings,
+            endpoints,
+        }
+    }
+}
+
 /// Is the default of `endpoint_header`.
 pub(crate) fn default_endpoint_header() -> String {
     String::from("x-tidegate-endpoint")
@@ -81,41 +113,12 @@ pub(crate) fn default_endpoint_header() -> String {
 /// Is what the filters of one chain are told alike, checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    endpoints: Option<endpoints::Config>,
     endpoint_header: String,
     reason_header: bool,
     role: Role,
 }
 
 impl Settings {
-    /// Checks the settings, which stand at the top. `None` exactly where it added a problem.
-    pub(crate) fn check(raw: &RawSettings, problems: &mut Problems) -> Option<Self> {
-        let Trust::None = raw.trust;
-        let endpoints = raw
-            .endpoints
-            .as_ref()
-            .map(|raw| endpoints::Config::check(raw, "$.endpoints", problems));
-        let endpoint_header = check_endpoint_header(&raw.endpoint_header, problems);
-        Some(Self {
-            endpoints: match endpoints {
-                None => None,
-                Some(endpoints) => Some(endpoints?),
-            },
-            endpoint_header: endpoint_header?,
-            reason_header: raw.reason_header,
-            role: raw.role,
-        })
-    }
-
-    /// Appends the field `endpoints`.
-    pub(crate) fn write_endpoints(&self, json: &mut String) {
-        json.push_str("\"endpoints\":");
-        match &self.endpoints {
-            Some(endpoints) => endpoints.write_json(json),
-            None => json.push_str("null"),
-        }
-    }
-
     /// Appends the fields about headers: `endpoint_header`, `reason_header` and `trust`.
     pub(crate) fn write_headers(&self, json: &mut String) {
         json.push_str("\"endpoint_header\":");
@@ -129,12 +132,6 @@ impl Settings {
     /// Appends the field `role`.
     pub(crate) fn write_role(&self, json: &mut String) {
         json.push_str(&format!("\"role\":\"{}\"", self.role.as_str()));
-    }
-
-    /// Says how the clusters' endpoints are known; `None`: not at all.
-    #[must_use]
-    pub const fn endpoints(&self) -> Option<&endpoints::Config> {
-        self.endpoints.as_ref()
     }
 
     /// Is the request header that names the endpoint, in lower case.
@@ -153,6 +150,15 @@ impl Settings {
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
+    }
+}
+
+/// Appends the field `endpoints`.
+pub(crate) fn write_endpoints(json: &mut String, endpoints: Option<&endpoints::Config>) {
+    json.push_str("\"endpoints\":");
+    match endpoints {
+        Some(endpoints) => endpoints.write_json(json),
+        None => json.push_str("null"),
     }
 }
 

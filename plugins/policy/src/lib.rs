@@ -33,5 +33,6 @@ pub mod probe;
 pub mod routing;
 pub mod slots;
 pub mod snapshot;
+pub mod stack;
 pub mod successor;
 pub mod units;

@@ -11,7 +11,7 @@ use super::{
     rules::{check_clusters, check_without_endpoints},
 };
 use crate::{
-    chain::{RawSettings, Role, Settings, refuse_shared},
+    chain::{Draft, RawSettings, Role, Settings, refuse_shared, write_endpoints},
     config::{Problem, Problems, Redacted, format_duration, from_json, write_json_string},
     digest::fnv1a_64,
     endpoints,
@@ -26,6 +26,7 @@ pub struct Config {
     key_source: KeySource,
     keys: KeyRing,
     settings: Settings,
+    endpoints: Option<endpoints::Config>,
 }
 
 /// Says where the keys came from.
@@ -57,25 +58,23 @@ impl Config {
             role: raw.role,
         };
         let mut problems = Problems::new();
-        let checked = Settings::check(&settings, &mut problems);
+        let draft = Draft::new(settings, &mut problems);
         let own = Own {
             clusters: raw.clusters,
             keys: raw.keys,
             path: "$",
         };
-        own.check(&settings, checked, Some(environment), &mut problems)
+        own.check(&draft, Some(environment), &mut problems)
             .filter(|_| problems.is_empty())
             .ok_or_else(|| problems.into_sorted())
     }
 
-    /// Checks the filter's object in a stack, at `path`. `raw` are the stack's settings, and `settings`
-    /// the same, checked. No `environment` is asked for keys where the filter needs none. `None` where
-    /// there is a problem, maybe of the settings.
+    /// Checks the filter's object in a stack, at `path`. Without an `environment` keys that are there
+    /// are not asked for. `None` where there is a problem, maybe of the stack's settings.
     pub(crate) fn check(
         object: &RawInStack,
         path: &str,
-        raw: &RawSettings,
-        settings: Option<Settings>,
+        draft: &Draft,
         environment: Option<impl FnOnce(&str) -> Option<String>>,
         problems: &mut Problems,
     ) -> Option<Self> {
@@ -101,7 +100,7 @@ impl Config {
             keys: keys.clone(),
             path,
         };
-        own.check(raw, settings, environment, problems)
+        own.check(draft, environment, problems)
     }
 
     /// Writes the configuration with every default, in the order of the documentation; inline keys
@@ -113,7 +112,7 @@ impl Config {
         json.push(',');
         self.settings.write_headers(&mut json);
         json.push(',');
-        self.settings.write_endpoints(&mut json);
+        write_endpoints(&mut json, self.endpoints.as_ref());
         json.push(',');
         self.settings.write_role(&mut json);
         json.push('}');
@@ -176,7 +175,7 @@ impl Config {
     /// Says how the clusters' endpoints are known; `None`: not at all.
     #[must_use]
     pub const fn endpoints(&self) -> Option<&endpoints::Config> {
-        self.settings.endpoints()
+        self.endpoints.as_ref()
     }
 
     /// Says where the filter stands.
@@ -192,6 +191,7 @@ impl PartialEq for Config {
         self.clusters == other.clusters
             && self.key_source == other.key_source
             && self.settings == other.settings
+            && self.endpoints == other.endpoints
     }
 }
 
@@ -272,11 +272,11 @@ struct Own<'a> {
 impl Own<'_> {
     fn check(
         self,
-        raw: &RawSettings,
-        settings: Option<Settings>,
+        draft: &Draft,
         environment: Option<impl FnOnce(&str) -> Option<String>>,
         problems: &mut Problems,
     ) -> Option<Config> {
+        let raw = &draft.raw;
         let path = format!("{}.clusters", self.path);
         let clusters = check_clusters(&self.clusters, &raw.endpoint_header, &path, problems);
         if raw.endpoints.is_none() {
@@ -299,7 +299,8 @@ impl Own<'_> {
             clusters,
             key_source,
             keys: keys?,
-            settings: settings?,
+            settings: draft.settings.clone()?,
+            endpoints: draft.endpoints.clone(),
         })
     }
 }
