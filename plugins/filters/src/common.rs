@@ -117,7 +117,7 @@ impl Common {
     pub fn workers(&self) -> NonZeroU32 {
         self.endpoints
             .as_ref()
-            .map_or(NonZeroU32::MIN, |_| NonZeroU32::MIN)
+            .map_or(NonZeroU32::MIN, Endpoints::workers)
     }
 
     /// Reports how an attempt ended. No host call.
