@@ -77,6 +77,14 @@ impl HealthRouting {
         }
     }
 
+    /// Lets go of a request whose endpoints a filter behind this one named anew: nothing that comes
+    /// of it says anything about the list that was decided.
+    pub fn overruled(&mut self, exchange: &Exchange, stream: &mut HealthStream) {
+        let reason = stream.reason;
+        self.forget(exchange, stream);
+        stream.reason = reason;
+    }
+
     /// Is the router of a cluster, which is made at the first request; `Err` says why there is none.
     fn router(
         &mut self,
