@@ -13,10 +13,12 @@ use serde::Serialize;
 
 use crate::output::Output;
 
+mod health;
 mod lab;
 mod leader;
 mod model;
 mod random;
+mod runs;
 mod sticky;
 
 /// A part of Tidegate with claims of its own.
@@ -58,6 +60,10 @@ pub enum Target {
     Exactly(f64),
     /// This or less; of a sampled figure the whole interval.
     AtMost(f64),
+    /// This or more; of a sampled figure the whole interval.
+    AtLeast(f64),
+    /// Whatever it is: it is told because it belongs to the others.
+    Stated,
     /// A value that theory gives, of which it may be so far off: a sampled figure within four standard errors more.
     Within {
         /// The value.
@@ -149,7 +155,7 @@ pub struct Finding {
 }
 
 /// All areas.
-pub const AREAS: &[Area] = &[leader::AREA, model::AREA, sticky::AREA];
+pub const AREAS: &[Area] = &[health::AREA, leader::AREA, model::AREA, sticky::AREA];
 
 /// Finds an area by its name.
 #[must_use]
@@ -158,23 +164,25 @@ pub fn area(name: &str) -> Option<&'static Area> {
 }
 
 impl Area {
-    /// Runs every proof of the area.
+    /// Runs every proof of the area; with `only`, those that have a claim whose name begins like that.
     ///
     /// # Errors A module can't be built, or the host can't run it. A figure that misses its target
     /// is no error.
-    pub fn prove(&self, options: Options, output: &Output) -> anyhow::Result<Report> {
-        let total = self
-            .proofs
-            .iter()
-            .map(|proof| proof.claims.len())
-            .sum::<usize>();
+    pub fn prove(
+        &self,
+        options: Options,
+        only: Option<&str>,
+        output: &Output,
+    ) -> anyhow::Result<Report> {
+        let proofs = || self.proofs.iter().filter(|proof| proof.has(only));
+        let total = proofs().map(|proof| proof.claims.len()).sum::<usize>();
         let progress = output.progress("proving", u64::try_from(total).ok());
         let mut command = format!("cargo tidegate prove {} --seed {}", self.name, options.seed);
         if options.long {
             command.push_str(" --long");
         }
-        let mut proofs = Vec::new();
-        for proof in self.proofs {
+        let mut findings = Vec::new();
+        for proof in proofs() {
             progress.message(
                 proof
                     .claims
@@ -190,7 +198,7 @@ impl Area {
                 "a proof has another number of figures than of claims"
             );
             for (claim, evidence) in proof.claims.iter().zip(evidence) {
-                proofs.push(Finding {
+                findings.push(Finding {
                     id: claim.id,
                     what: claim.what,
                     figure: evidence.figure,
@@ -202,7 +210,7 @@ impl Area {
                     baseline: evidence.baseline,
                     cases: evidence.cases,
                     seed: options.seed,
-                    command: command.clone(),
+                    command: format!("{command} --only {}", claim.id),
                     elapsed: begin.elapsed(),
                 });
                 progress.advance(1);
@@ -211,8 +219,15 @@ impl Area {
         Ok(Report {
             schema: 1,
             area: self.name,
-            proofs,
+            proofs: findings,
         })
+    }
+}
+
+impl Proof {
+    fn has(&self, only: Option<&str>) -> bool {
+        let is_meant = |claim: &Claim| only.is_none_or(|only| claim.id.starts_with(only));
+        self.claims.iter().any(is_meant)
     }
 }
 
@@ -232,6 +247,8 @@ impl Target {
             // Both are counts, which 64-bit floats hold exactly.
             Self::Exactly(target) => figure.total_cmp(&target).is_eq(),
             Self::AtMost(most) => figure + sampled.half_width <= most,
+            Self::AtLeast(least) => figure - sampled.half_width >= least,
+            Self::Stated => figure.is_finite(),
             Self::Within { value, tolerance } => {
                 let error = sampled.deviation / sampled.runs.max(1.0).sqrt();
                 (figure - value).abs() <= tolerance + 4.0 * error
@@ -249,6 +266,8 @@ impl fmt::Display for Target {
         match self {
             Self::Exactly(target) => write!(formatter, "== {target}"),
             Self::AtMost(most) => write!(formatter, "<= {most}"),
+            Self::AtLeast(least) => write!(formatter, ">= {least}"),
+            Self::Stated => write!(formatter, "none"),
             Self::Within { value, tolerance } if *tolerance <= 0.0 => {
                 write!(formatter, "{value} ± 4σ")
             }
@@ -374,6 +393,7 @@ mod tests {
         let (value, rounding) = (3.0 + 4.0 * 1.5811 * 1.2_f64.sqrt(), 0.1);
         let cases = [
             (Target::AtMost(4.964), Target::AtMost(4.962)),
+            (Target::AtLeast(1.036), Target::AtLeast(1.038)),
             (
                 Target::Within {
                     value: 3.0 + 4.0 * 0.5_f64.sqrt(),
