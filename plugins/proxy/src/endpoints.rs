@@ -16,6 +16,7 @@ use tidegate_policy::{
         Attempt, Config, Follower, KEY_PLUGIN, Picture, Seen, Source, TICK_PERIOD, Unknown,
         decode_seen, seen_key,
     },
+    passive::FailureStatuses,
     snapshot::{EndpointAddress, snapshot_key, versions_key},
     units::WallTime,
 };
@@ -116,6 +117,12 @@ impl Endpoints {
     #[must_use]
     pub fn knows(&self, cluster: &[u8]) -> bool {
         self.config.knows(cluster)
+    }
+
+    /// Are the statuses of an endpoint that count as its failure.
+    #[must_use]
+    pub fn failure_statuses(&self) -> FailureStatuses {
+        self.config.failure_statuses()
     }
 
     /// Says whether this VM reports attempts, so that whoever sees one asks for its outcome.

@@ -7,19 +7,19 @@
 
 use tidegate_policy::{
     endpoints::Attempt,
+    passive::{Ended, classify},
     plan::{PLAN_PROPERTY, Plan},
+    probe::DRAIN_HEADER,
     snapshot::{EndpointAddress, cluster_digest},
     units::WallTime,
 };
 use tidegate_proxy::{
     HostError, clock,
+    headers::Map,
     property::{self, Property},
 };
 
-use crate::{
-    root::StickySession,
-    stream::{is_via_upstream, status},
-};
+use crate::{root::StickySession, stream::status};
 
 /// Is what filters say to each other about a stream.
 const PLAN: Property<Vec<u8>> = Property::new(PLAN_PROPERTY);
@@ -113,23 +113,24 @@ impl Attempting {
     /// # Errors
     /// The host said no.
     pub(crate) fn answered(self, plugin: &mut StickySession) -> Result<(), HostError> {
+        let Some(endpoints) = &plugin.endpoints else {
+            return Ok(());
+        };
         let now = clock::wall_time()?;
-        let attempt = if is_via_upstream()? {
-            Attempt::of_response(status()?, now.saturating_since(self.began_at))
-        } else {
-            // Another filter answered in the endpoint's place.
-            Attempt::Neutral
+        let status = status()?;
+        let details = property::RESPONSE_CODE_DETAILS.read()?.unwrap_or_default();
+        let ended = Ended {
+            status: Some(status),
+            details: &details,
+            says_draining: status == 503 && Map::ResponseHeaders.value(DRAIN_HEADER)?.is_some(),
+            client_left: false,
         };
-        if self.address.is_some() {
-            return self.end(plugin, attempt, now);
-        }
+        let outcome = classify(&ended, endpoints.failure_statuses());
         // In front, a response of a later attempt says nothing of how long that one took.
-        let attempts = property::UPSTREAM_ATTEMPTS.read()?.unwrap_or(1);
-        let attempt = match attempt {
-            Attempt::Success { .. } if attempts > 1 => Attempt::Neutral,
-            attempt => attempt,
-        };
-        self.end(plugin, attempt, now)
+        let is_timed =
+            self.address.is_some() || property::UPSTREAM_ATTEMPTS.read()?.unwrap_or(1) <= 1;
+        let latency = is_timed.then(|| now.saturating_since(self.began_at));
+        self.end(plugin, outcome.to_attempt(latency), now)
     }
 
     /// Takes note that the stream ended without a response.

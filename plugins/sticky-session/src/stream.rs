@@ -342,7 +342,7 @@ pub(crate) fn status() -> Result<u16, HostError> {
 
 /// Says whether the response is an endpoint's: the proxy's own answer after an attempt that failed has
 /// an address as well. A host that does not tell is believed.
-pub(crate) fn is_via_upstream() -> Result<bool, HostError> {
+fn is_via_upstream() -> Result<bool, HostError> {
     let details = property::RESPONSE_CODE_DETAILS.read()?;
     Ok(details.is_none_or(|details| details.is_empty() || details == VIA_UPSTREAM))
 }

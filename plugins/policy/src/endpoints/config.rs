@@ -11,7 +11,9 @@ pub use raw::RawEndpoints;
 use crate::{
     config::{format_duration, write_json_string},
     digest::fnv1a_64,
+    ejection,
     membership::Listing,
+    passive::FailureStatuses,
     probe,
 };
 
@@ -22,6 +24,8 @@ pub struct Config {
     pub(crate) source: Source,
     pub(crate) probe: Option<probe::Config>,
     pub(crate) drain_window: Duration,
+    pub(crate) failure_statuses: FailureStatuses,
+    pub(crate) ejection: Option<ejection::Config>,
     pub(crate) stale_after: Duration,
     pub(crate) status_path: Option<String>,
 }
@@ -196,6 +200,16 @@ impl Config {
         }
         json.push_str(",\"drain_window\":");
         write_json_string(json, &format_duration(self.drain_window));
+        json.push_str(",\"failure_statuses\":[");
+        for (index, status) in self.failure_statuses.iter().enumerate() {
+            json.push_str(if index == 0 { "" } else { "," });
+            json.push_str(&format!("{status}"));
+        }
+        json.push_str("],\"ejection\":");
+        match &self.ejection {
+            Some(ejection) => ejection.write_json(json),
+            None => json.push_str("null"),
+        }
     }
 
     /// Are the clusters to know; none for all.
@@ -233,6 +247,18 @@ impl Config {
     #[must_use]
     pub const fn drain_window(&self) -> Duration {
         self.drain_window
+    }
+
+    /// Are the statuses of an endpoint that count as its failure.
+    #[must_use]
+    pub const fn failure_statuses(&self) -> FailureStatuses {
+        self.failure_statuses
+    }
+
+    /// Says how endpoints are ejected for their traffic's failures; `None`: not at all.
+    #[must_use]
+    pub const fn ejection(&self) -> Option<&ejection::Config> {
+        self.ejection.as_ref()
     }
 
     /// Is how old the picture may get until requests do without it.

@@ -17,7 +17,6 @@ use crate::{
     endpoints::{self, Selector},
     fallback::MAX_ENTRIES,
     panic_mode,
-    passive::FailureStatuses,
     units::Ppm,
 };
 
@@ -72,7 +71,6 @@ const TAKEN_HEADERS: [&str; 7] = [
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     rules: Vec<Rule>,
-    ejection: Option<ejection::Config>,
     endpoints: endpoints::Config,
     observe: Observe,
     endpoint_header: String,
@@ -105,17 +103,13 @@ impl Config {
         let RawTrust::None = raw.trust;
         let mut problems = Problems::new();
         let endpoints = endpoints::Config::check(&raw.endpoints, "$.endpoints", &mut problems);
-        let ejection = raw
-            .ejection
-            .as_ref()
-            .and_then(|raw| ejection::Config::check(raw, "$.ejection", &mut problems));
         let rules = check_rules(&raw.clusters, endpoints.as_ref(), &mut problems);
-        check_together(&rules, ejection.as_ref(), &mut problems);
+        let ejection = endpoints.as_ref().and_then(endpoints::Config::ejection);
+        check_together(&rules, ejection, &mut problems);
         check_endpoint_header(&raw.endpoint_header, &mut problems);
         match endpoints {
             Some(endpoints) if problems.is_empty() => Ok(Self {
                 rules: rules.into_iter().map(|(_, rule)| rule).collect(),
-                ejection,
                 endpoints,
                 observe: raw.observe,
                 endpoint_header: raw.endpoint_header,
@@ -134,12 +128,7 @@ impl Config {
             json.push_str(if index == 0 { "{" } else { ",{" });
             write_rule(&mut json, rule);
         }
-        json.push_str("],\"ejection\":");
-        match &self.ejection {
-            Some(ejection) => ejection.write_json(&mut json),
-            None => json.push_str("null"),
-        }
-        json.push_str(",\"endpoints\":");
+        json.push_str("],\"endpoints\":");
         self.endpoints.write_json(&mut json);
         json.push_str(&format!(
             ",\"observe\":\"{}\",\"endpoint_header\":",
@@ -167,12 +156,6 @@ impl Config {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
-    }
-
-    /// Says how endpoints are ejected; `None`: not at all.
-    #[must_use]
-    pub const fn ejection(&self) -> Option<&ejection::Config> {
-        self.ejection.as_ref()
     }
 
     /// Says how the clusters' endpoints are known.
@@ -214,19 +197,12 @@ fn write_rule(json: &mut String, rule: &Rule) {
     };
     json.push_str(field);
     write_json_string(json, text);
-    json.push_str(&format!(
-        ",\"attempts\":{},\"failure_statuses\":[",
-        rule.attempts
-    ));
-    for (index, status) in rule.failure_statuses.iter().enumerate() {
-        json.push_str(if index == 0 { "" } else { "," });
-        json.push_str(&format!("{status}"));
-    }
     let balance = &rule.balance;
     json.push_str(&format!(
-        "],\"recent_failure\":\"{}\",\"balance\":{{\"latency_decay\":\"{}\",\
+        ",\"attempts\":{},\"recent_failure\":\"{}\",\"balance\":{{\"latency_decay\":\"{}\",\
          \"slow_start_window\":\"{}\",\"slow_start_aggression\":{},\
          \"slow_start_min_ratio\":{},\"zone_spill_factor\":{}}},",
+        rule.attempts,
         format_duration(rule.recent_failure),
         format_duration(balance.latency_decay),
         format_duration(balance.slow_start_window),
@@ -298,7 +274,6 @@ fn check_rules(
 
 fn check_rule(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Rule> {
     let selector = check_selector(raw, path, problems);
-    let statuses = check_statuses(&raw.failure_statuses, path, problems);
     let mut fields = Fields {
         path: path.into(),
         problems,
@@ -312,7 +287,6 @@ fn check_rule(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<R
     Some(Rule {
         selector: selector?,
         attempts: usize::try_from(attempts?).ok()?,
-        failure_statuses: statuses?,
         recent_failure: recent?,
         balance: balance?,
         panic,
@@ -345,27 +319,6 @@ fn check_selector(raw: &RawCluster, path: &str, problems: &mut Problems) -> Opti
             None
         }
     }
-}
-
-fn check_statuses(raw: &[u32], path: &str, problems: &mut Problems) -> Option<FailureStatuses> {
-    let mut statuses = Some(FailureStatuses::NONE);
-    for (index, status) in raw.iter().enumerate() {
-        let all = statuses.unwrap_or(FailureStatuses::NONE);
-        let more = u16::try_from(*status).ok().and_then(|status| {
-            let is_new = !all.has(status);
-            all.with(status).filter(|_| is_new)
-        });
-        if more.is_none() {
-            problems.push(Problem::new(
-                format!("{path}.failure_statuses[{index}]"),
-                "failure-status-invalid",
-                format!("must be from 500 to 599 and there once, got {status}"),
-                "429 and other answers to what a client does are no endpoint's failure",
-            ));
-        }
-        statuses = statuses.and(more);
-    }
-    statuses
 }
 
 fn check_balance(raw: &RawBalance, path: String, problems: &mut Problems) -> Option<Balance> {
@@ -426,7 +379,7 @@ fn check_together(
                 format!("$.clusters[{index}].panic.min_available_ratio"),
                 "panic-by-ejections",
                 format!(
-                    "must be at most $.ejection.min_available_ratio ({}), got {}",
+                    "must be at most $.endpoints.ejection.min_available_ratio ({}), got {}",
                     format_ppm(left.as_u32()),
                     format_ppm(least.as_u32())
                 ),

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use serde::Deserialize;
 
-use crate::{affinity::Role, ejection, endpoints::RawEndpoints};
+use crate::{affinity::Role, endpoints::RawEndpoints};
 
 /// Sends every request to an endpoint that will serve it soon.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,9 +15,6 @@ pub(super) struct RawConfig {
     /// The clusters that are routed to, 1 to 1024 of them. The first that matches holds, exact names
     /// before prefixes. Requests to other clusters are left alone.
     pub(super) clusters: Vec<RawCluster>,
-    /// How endpoints are ejected for their traffic's failures; null for not at all.
-    #[serde(default = "default_ejection")]
-    pub(super) ejection: Option<ejection::RawConfig>,
     /// How the clusters' endpoints are known.
     #[serde(default)]
     pub(super) endpoints: RawEndpoints,
@@ -51,8 +48,6 @@ pub(super) struct RawCluster {
     pub(super) prefix: Option<String>,
     /// How many endpoints a request's list names, one for each attempt: 1 to 8.
     pub(super) attempts: u32,
-    /// The statuses of an endpoint that count as its failure, from 500 to 599.
-    pub(super) failure_statuses: Vec<u32>,
     /// How long an endpoint that failed is spared by the worker that saw it, unless it succeeds:
     /// 0ms to 1m.
     pub(super) recent_failure: String,
@@ -138,7 +133,6 @@ impl Default for RawCluster {
             name: None,
             prefix: None,
             attempts: 3,
-            failure_statuses: Vec::from([500, 502, 503, 504]),
             recent_failure: String::from("1s"),
             balance: RawBalance::default(),
             panic: RawPanic::default(),
@@ -167,14 +161,6 @@ impl Default for RawPanic {
             max_utilisation_ratio: 1.0,
         }
     }
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the field is null where nobody is ejected"
-)]
-fn default_ejection() -> Option<ejection::RawConfig> {
-    Some(ejection::RawConfig::default())
 }
 
 fn default_endpoint_header() -> String {

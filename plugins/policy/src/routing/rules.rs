@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use core::{num::NonZeroU32, time::Duration};
 
 use super::config::Balance;
-use crate::{endpoints::Selector, panic_mode, passive::FailureStatuses, units::Ppm};
+use crate::{endpoints::Selector, panic_mode, units::Ppm};
 
 /// Is a rule: the clusters it holds for, and how requests to them are routed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,8 +13,6 @@ pub struct Rule {
     pub selector: Selector,
     /// Is how many endpoints a list names, 1 to 8.
     pub attempts: usize,
-    /// Are the statuses that count as a failure.
-    pub failure_statuses: FailureStatuses,
     /// Is how long a failure is recent; zero: never.
     pub recent_failure: Duration,
     /// Says how requests are balanced.
@@ -49,6 +47,11 @@ impl Rules {
             names,
             rules: rules.to_vec(),
         }
+    }
+
+    /// Lists the rules, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
     }
 
     /// Is the rule of the cluster with this name, and its place; `None` leaves its requests alone.
