@@ -9,7 +9,7 @@ mod leading;
 pub mod metrics;
 mod reporting;
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use tidegate_policy::{
     endpoints::{
@@ -117,6 +117,12 @@ impl Endpoints {
         {
             *count = count.saturating_add(1);
         }
+    }
+
+    /// Is how many VMs of the proxy take requests, as far as they report; 1 until that is known.
+    #[must_use]
+    pub const fn workers(&self) -> NonZeroU32 {
+        self.follower.workers()
     }
 
     /// Says whether a cluster is one of those to know.
