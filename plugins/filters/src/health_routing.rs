@@ -208,12 +208,15 @@ impl Filter for HealthRouting {
 /// Is what the surroundings of a tick are.
 fn surroundings<'a>(
     own_zone: Option<&'a [u8]>,
-    _common: &Common,
+    common: &Common,
     now: WallTime,
 ) -> Surroundings<'a> {
     Surroundings {
         own_zone: own_zone.unwrap_or_default(),
-        workers: NonZeroU32::MIN,
+        workers: common.endpoints.as_ref().map_or(
+            NonZeroU32::MIN,
+            tidegate_proxy::endpoints::Endpoints::workers,
+        ),
         now,
     }
 }
