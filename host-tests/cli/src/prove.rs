@@ -102,15 +102,15 @@ struct Evidence {
     baseline: BTreeMap<&'static str, f64>,
 }
 
-/// How a figure that is a mean of several runs scatters.
-#[derive(Debug, Clone, Copy, Default)]
+/// How a figure that is a mean of several runs, or a share of several cases, scatters.
+#[derive(Debug, Clone, Copy)]
 struct Sampled {
-    /// Standard deviation of one run.
+    /// Standard deviation of one run, or case.
     deviation: f64,
-    /// Runs.
+    /// Runs, or cases.
     runs: f64,
-    /// Half of the interval that holds the true mean with 95 % confidence.
-    half_width: f64,
+    /// The interval that holds the true value with 95 % confidence.
+    ci95: [f64; 2],
 }
 
 /// What was proven.
@@ -242,19 +242,22 @@ impl Report {
 impl Target {
     fn admits(self, evidence: &Evidence) -> bool {
         let figure = evidence.figure;
-        let sampled = evidence.sampled.unwrap_or_default();
+        let [low, high] = evidence.ci95().unwrap_or([figure, figure]);
+        let (deviation, runs) = evidence.sampled.map_or((0.0, 1.0), |sampled| {
+            (sampled.deviation, sampled.runs.max(1.0))
+        });
         match self {
             // Both are counts, which 64-bit floats hold exactly.
             Self::Exactly(target) => figure.total_cmp(&target).is_eq(),
-            Self::AtMost(most) => figure + sampled.half_width <= most,
-            Self::AtLeast(least) => figure - sampled.half_width >= least,
+            Self::AtMost(most) => high <= most,
+            Self::AtLeast(least) => low >= least,
             Self::Stated => figure.is_finite(),
             Self::Within { value, tolerance } => {
-                let error = sampled.deviation / sampled.runs.max(1.0).sqrt();
+                let error = deviation / runs.sqrt();
                 (figure - value).abs() <= tolerance + 4.0 * error
             }
             Self::Published { value, rounding } => {
-                let difference = sampled.deviation * (1.0 + 1.0 / sampled.runs.max(1.0)).sqrt();
+                let difference = deviation * (1.0 + 1.0 / runs).sqrt();
                 (figure - value).abs() <= rounding + 4.0 * difference
             }
         }
@@ -299,21 +302,46 @@ impl Evidence {
             .get(runs.len().saturating_sub(2))
             .copied()
             .unwrap_or(2.042);
+        let half_width = quantile * deviation / count.sqrt();
         Self {
             figure,
             cases,
             sampled: Some(Sampled {
                 deviation,
                 runs: count,
-                half_width: quantile * deviation / count.sqrt(),
+                ci95: [figure - half_width, figure + half_width],
+            }),
+            baseline: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the share of independent cases that something is true of. Also where it is true of all of them, more may be
+    /// known of it with more cases.
+    ///
+    /// SOURCE: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    fn share(of: u64, cases: u64) -> Self {
+        const NORMAL_975: f64 = 1.96;
+        let count = as_figure(cases);
+        let figure = as_figure(of) / count;
+        let variance = figure * (1.0 - figure);
+        let square = NORMAL_975.powi(2) / count;
+        let center = (figure + square / 2.0) / (1.0 + square);
+        let half_width =
+            NORMAL_975 * (variance / count + square / count / 4.0).sqrt() / (1.0 + square);
+        Self {
+            figure,
+            cases,
+            sampled: Some(Sampled {
+                deviation: variance.sqrt(),
+                runs: count,
+                ci95: [center - half_width, center + half_width],
             }),
             baseline: BTreeMap::new(),
         }
     }
 
     fn ci95(&self) -> Option<[f64; 2]> {
-        let half_width = self.sampled?.half_width;
-        Some([self.figure - half_width, self.figure + half_width])
+        Some(self.sampled?.ci95)
     }
 
     /// Adds the figure of an alternative.
@@ -383,6 +411,20 @@ mod tests {
         let [low, high] = many.ci95().unwrap();
         assert!(
             (low - 0.468).abs() < 1e-3 && (high - 0.532).abs() < 1e-3,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn share_of_all_cases_is_as_certain_as_they_are_many() {
+        // Of none of n failing nothing above 3.84 / (n + 3.84) is known: 0.99904 for 4000, 0.99872 for 3000.
+        let least = Target::AtLeast(0.999);
+        assert!(least.admits(&Evidence::share(4_000, 4_000)));
+        assert!(!least.admits(&Evidence::share(3_000, 3_000)));
+        assert!(!least.admits(&Evidence::share(0, 0)));
+        let [low, high] = Evidence::share(5, 10).ci95().unwrap();
+        assert!(
+            (low - 0.2366).abs() < 1e-3 && (high - 0.7634).abs() < 1e-3,
             "{low} {high}"
         );
     }

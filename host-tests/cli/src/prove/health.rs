@@ -78,3 +78,52 @@ const fn claim(id: &'static str, what: &'static str, unit: &'static str, target:
         target,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_model::units::Span;
+
+    use super::lab::{Lab, Mode, measure};
+    use super::*;
+
+    /// The proofs in short: seconds instead of minutes, and a second instead of a hundredth.
+    #[test]
+    fn module_keeps_requests_from_slow_and_failing_endpoints_in_both_modes() {
+        let lab = Lab::new().unwrap();
+        for (name, seconds, most) in [("slow-endpoint", 30, 0.3), ("failing-endpoint", 15, 0.1)] {
+            let setting = lab.load(name).unwrap().rate(300.0).workers(2);
+            let setting = setting.change(|scenario| scenario.duration = Span::ms(seconds * 1_000));
+            let mut scenarios = setting.baselines(&["round_robin"]);
+            for mode in Mode::BOTH {
+                scenarios.insert(format!("{mode:?}"), setting.ours(mode));
+            }
+            let options = Options {
+                seed: 1,
+                long: false,
+            };
+            let runs = measure(&scenarios, options, |_, record| {
+                let is_bad = |seen: &record::Seen| !seen.succeeded || seen.total_ns > SECOND_NS;
+                let chosen = ["equal", "lower_load"].map(|reason| {
+                    record.metric(&format!(
+                        "tidegate_health_routing_requests_total.reason.{reason}"
+                    ))
+                });
+                let chosen = chosen.iter().sum::<f64>() / as_figure(record.count());
+                (record.share(is_bad), chosen, record.traps())
+            })
+            .unwrap();
+            let mean = |name: &str| runs.mean(name, |(bad, ..)| *bad).unwrap().figure;
+            let turns = mean("round_robin");
+            assert!(turns > 0.02, "{name}: nothing goes wrong in turn: {turns}");
+            for mode in Mode::BOTH.map(|mode| format!("{mode:?}")) {
+                let ours = mean(&mode);
+                assert!(ours < most * turns, "{name} {mode}: {ours} of {turns}");
+                for ((_, chosen, traps), _) in runs.of(&mode).unwrap() {
+                    // What is left are newcomers, trials, and the last tick's requests, which are not counted yet.
+                    assert!(*chosen > 0.9, "{name} {mode}: {chosen}");
+                    assert!(traps.abs() <= 0.0, "{name} {mode}: {traps} traps");
+                }
+            }
+        }
+    }
+}

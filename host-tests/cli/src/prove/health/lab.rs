@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidegate_host::{FailurePolicy, Module, PluginConfig};
 use tidegate_model::scenario::{self, Arrivals, Filter, Source};
 
@@ -109,6 +109,15 @@ impl Setting {
     pub(super) fn change(&self, change: impl FnOnce(&mut scenario::Scenario)) -> Self {
         let mut changed = self.clone();
         change(&mut changed.loaded.scenario);
+        changed
+    }
+
+    /// Changes the block that says how endpoints are known and judged.
+    pub(super) fn endpoints(&self, change: impl FnOnce(&mut Map<String, Value>)) -> Self {
+        let mut changed = self.clone();
+        if let Some(Value::Object(endpoints)) = changed.configuration.get_mut("endpoints") {
+            change(endpoints);
+        }
         changed
     }
 

@@ -9,9 +9,9 @@ use super::{Claim, Evidence, Options, SECOND_NS, Target, as_figure, claim};
 /// One probe of an endpoint in an interval, whoever asks.
 const ONE: Target = Target::AtMost(1.0);
 
-/// Until the first probe that fails, and two more intervals until it has failed three times in a row: 15 s at most, and a
-/// tick each to publish and to read it. An interval is jittered by a quarter at most.
-const NOTICED: Target = Target::AtMost(16.0);
+/// Three intervals of 5 s and a tenth each until the third probe in a row has failed, and a tick of 250 ms each to send it,
+/// to publish and to read what it says.
+const NOTICED: Target = Target::AtMost(17.25);
 
 pub(super) const PROBES: &[Claim] = &[
     claim(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use tidegate_model::scenario::{Scenario, State};
 
 use super::lab::{Lab, Mode, measure};
@@ -14,7 +15,7 @@ const LEAST: Target = Target::AtLeast(0.999);
 pub(super) const ZONES: &[Claim] = &[
     claim(
         "T6.attempts.refused",
-        "second attempts that succeed while one of 3 zones refuses connections, 4 workers; every attempt is seen",
+        "second attempts that succeed while one of 3 zones refuses connections, 8 workers; every attempt is seen",
         RATIO,
         LEAST,
     ),
@@ -36,6 +37,12 @@ pub(super) const ZONES: &[Claim] = &[
         RATIO,
         LEAST,
     ),
+    claim(
+        "T6.needed",
+        "requests of a minute that need a second attempt while a zone refuses connections and its endpoints are ejected;          every attempt is seen",
+        RATIO,
+        Target::Stated,
+    ),
 ];
 
 const BASELINES: [&str; 2] = ["round_robin", "finagle"];
@@ -43,15 +50,18 @@ const BASELINES: [&str; 2] = ["round_robin", "finagle"];
 /// What came of the second attempts of a run.
 #[derive(Debug, Clone, Copy)]
 struct Second {
-    attempts: f64,
-    successes: f64,
+    requests: u64,
+    attempts: u64,
+    successes: u64,
 }
 
 pub(super) fn zones(options: Options) -> anyhow::Result<Vec<Evidence>> {
-    let refused = Lab::new()?.load("zone-down")?;
-    let hangs = refused.change(|scenario| {
-        replace(scenario, &State::Hangs);
+    let ejecting = Lab::new()?.load("zone-down")?.workers(8);
+    // Ejection makes second attempts so rare that nothing could be said of them.
+    let refused = ejecting.endpoints(|endpoints| {
+        endpoints.insert("ejection".to_owned(), Value::Null);
     });
+    let hangs = refused.change(|scenario| replace(scenario, &State::Hangs));
     let variants = [("refused", refused), ("hangs", hangs)];
     let mut scenarios = BTreeMap::new();
     for (variant, setting) in &variants {
@@ -62,36 +72,40 @@ pub(super) fn zones(options: Options) -> anyhow::Result<Vec<Evidence>> {
             scenarios.insert(format!("{variant}.{name}"), baseline);
         }
     }
+    scenarios.insert("ejecting".to_owned(), ejecting.ours(Mode::Attempts));
     let runs = measure(&scenarios, options, |_, record| {
-        let second = record
-            .requests
-            .iter()
-            .filter(|seen| seen.endpoints.len() == 2);
-        let mut counted = Second {
-            attempts: 0.0,
-            successes: 0.0,
+        let second = || {
+            record
+                .requests
+                .iter()
+                .filter(|seen| seen.endpoints.len() == 2)
         };
-        for seen in second {
-            counted.attempts += 1.0;
-            counted.successes += f64::from(u8::from(seen.succeeded));
+        Second {
+            requests: record.count(),
+            attempts: second().count() as u64,
+            successes: second().filter(|seen| seen.succeeded).count() as u64,
         }
-        counted
     })?;
-    // A run in which nobody needed a second attempt shows nothing: it is no number.
-    let share = |second: &Second| second.successes / second.attempts;
+    let sum = |name: &str, count: fn(&Second) -> u64| -> anyhow::Result<u64> {
+        Ok(runs.of(name)?.iter().map(|(second, _)| count(second)).sum())
+    };
+    let attempts = |second: &Second| second.attempts;
+    let share = |name: &str| {
+        let successes = sum(name, |second| second.successes)?;
+        anyhow::Ok(Evidence::share(successes, sum(name, attempts)?))
+    };
     let mut evidence = Vec::new();
     for (variant, _) in &variants {
         for mode in Mode::BOTH {
-            let name = format!("{mode:?}.{variant}");
-            let mut ours = runs.mean(&name, share)?;
-            ours = ours.beside(
-                "second attempts",
-                runs.mean(&name, |it| it.attempts)?.figure,
-            );
-            let ours = runs.beside(ours, &format!("{variant}."), &BASELINES, share)?;
+            let mut ours = share(&format!("{mode:?}.{variant}"))?;
+            for name in BASELINES {
+                ours = ours.beside(name, share(&format!("{variant}.{name}"))?.figure);
+            }
             evidence.push(ours);
         }
     }
+    let requests = sum("ejecting", |second| second.requests)?;
+    evidence.push(Evidence::share(sum("ejecting", attempts)?, requests));
     Ok(evidence)
 }
 
