@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Display, Write},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -111,6 +112,14 @@ impl Common {
             .is_some_and(|endpoints| endpoints.observes() && endpoints.knows(cluster))
     }
 
+    /// Is how many VMs of the proxy take requests, as far as they report; 1 until that is known.
+    #[must_use]
+    pub fn workers(&self) -> NonZeroU32 {
+        self.endpoints
+            .as_ref()
+            .map_or(NonZeroU32::MIN, Endpoints::workers)
+    }
+
     /// Reports how an attempt ended. No host call.
     pub fn report(
         &mut self,
@@ -127,7 +136,10 @@ impl Common {
     /// Are the statuses that count as an endpoint's failure.
     #[must_use]
     pub fn failure_statuses(&self) -> FailureStatuses {
-        FailureStatuses::default()
+        match &self.endpoints {
+            Some(endpoints) => endpoints.failure_statuses(),
+            None => FailureStatuses::default(),
+        }
     }
 
     /// Is the text that names the present request's endpoints.

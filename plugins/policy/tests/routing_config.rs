@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use tidegate_policy::routing::{Config, Rules};
 
 /// Are all codes of rules that are this configuration's own.
-const CODES: [&str; 10] = [
+const CODES: [&str; 11] = [
     "cluster-duplicate",
     "cluster-name-empty",
     "cluster-not-known",
     "cluster-selector",
-    "clusters-count",
+    "clusters-empty",
+    "clusters-too-many",
     "duration-out-of-range",
     "endpoint-header-invalid",
     "factor-out-of-range",
@@ -117,9 +118,9 @@ fn value_at_a_bound_is_taken_and_the_next_one_is_refused() {
             .collect();
         format!("{{\"clusters\": [{}]}}", clusters.join(","))
     };
-    for (last, first) in [(1, 0), (1024, 1025)] {
+    for (last, first, code) in [(1, 0, "clusters-empty"), (1024, 1025, "clusters-too-many")] {
         assert!(parse(&many(last)).is_ok());
-        let expected = Err(vec![("$.clusters".into(), "clusters-count")]);
+        let expected = Err(vec![("$.clusters".into(), code)]);
         assert_eq!(parse(&many(first)), expected);
     }
 }

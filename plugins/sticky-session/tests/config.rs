@@ -127,6 +127,8 @@ fn codes_in_sources() -> BTreeSet<String> {
         "policy/src/affinity/config.rs",
         "policy/src/affinity/keys.rs",
         "policy/src/affinity/rules.rs",
+        "policy/src/chain.rs",
+        "policy/src/clusters.rs",
         "policy/src/config/duration.rs",
         "policy/src/config/fields.rs",
         "policy/src/config/json/error.rs",
@@ -148,7 +150,12 @@ fn codes_in_sources() -> BTreeSet<String> {
             }
         }
     }
-    for header in ["content-length", "transfer-encoding", "user-agent"] {
+    for header in [
+        "content-length",
+        "transfer-encoding",
+        "user-agent",
+        "x-tidegate-endpoint",
+    ] {
         assert!(codes.remove(header));
     }
     // No field of this plugin is a factor.

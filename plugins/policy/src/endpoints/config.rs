@@ -8,6 +8,8 @@ use core::time::Duration;
 
 pub use raw::RawEndpoints;
 
+pub use crate::clusters::Selector;
+
 use crate::{
     config::{format_duration, write_json_string},
     digest::fnv1a_64,
@@ -28,15 +30,6 @@ pub struct Config {
     pub(crate) ejection: Option<ejection::Config>,
     pub(crate) stale_after: Duration,
     pub(crate) status_path: Option<String>,
-}
-
-/// Says which clusters are known.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Selector {
-    /// The one with exactly this name.
-    Name(String),
-    /// All whose name begins like this; empty means all. They are known once a request goes there.
-    Prefix(String),
 }
 
 /// Says where endpoints are known from.
@@ -181,14 +174,8 @@ impl Config {
     fn write_picture(&self, json: &mut String) {
         json.push_str("{\"clusters\":[");
         for (index, selector) in self.clusters.iter().enumerate() {
-            let (field, text) = match selector {
-                Selector::Name(name) => ("name", name),
-                Selector::Prefix(prefix) => ("prefix", prefix),
-            };
-            json.push_str(if index == 0 { "{\"" } else { ",{\"" });
-            json.push_str(field);
-            json.push_str("\":");
-            write_json_string(json, text);
+            json.push_str(if index == 0 { "{" } else { ",{" });
+            selector.write_json(json);
             json.push('}');
         }
         json.push_str("],\"source\":");
@@ -223,11 +210,8 @@ impl Config {
     #[must_use]
     pub fn knows(&self, cluster: &[u8]) -> bool {
         let is_source = self.source.cluster().map(str::as_bytes) == Some(cluster);
-        let is_listed = self.clusters.is_empty()
-            || self.clusters.iter().any(|selector| match selector {
-                Selector::Name(name) => name.as_bytes() == cluster,
-                Selector::Prefix(prefix) => cluster.starts_with(prefix.as_bytes()),
-            });
+        let is_listed =
+            self.clusters.is_empty() || self.clusters.iter().any(|selector| selector.has(cluster));
         is_listed && !is_source
     }
 

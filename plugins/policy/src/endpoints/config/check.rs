@@ -132,23 +132,9 @@ fn check_selectors(raw: &[RawSelector], path: &str, problems: &mut Problems) -> 
     let mut selectors: Vec<Selector> = Vec::with_capacity(raw.len());
     for (index, selector) in raw.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let selector = match (&selector.name, &selector.prefix) {
-            (Some(name), None) if name.is_empty() => {
-                empty_name(format!("{path}.name"), problems);
-                continue;
-            }
-            (Some(name), None) => Selector::Name(name.clone()),
-            (None, Some(prefix)) => Selector::Prefix(prefix.clone()),
-            (name, _) => {
-                let got = if name.is_some() { "both" } else { "none" };
-                problems.push(Problem::new(
-                    path,
-                    "cluster-selector",
-                    format!("must have exactly one of `name` and `prefix`, got {got}"),
-                    "",
-                ));
-                continue;
-            }
+        let (name, prefix) = (selector.name.as_deref(), selector.prefix.as_deref());
+        let Some(selector) = Selector::check(name, prefix, &path, problems) else {
+            continue;
         };
         if selectors.contains(&selector) {
             problems.push(Problem::new(
