@@ -175,14 +175,24 @@ pub(super) struct Measured<T> {
     runs: BTreeMap<String, Vec<T>>,
 }
 
-/// Runs scenarios, each with all seeds, and measures the runs. With every figure comes the number of requests that it is
-/// about.
+/// Runs scenarios, each with the usual number of seeds, and measures the runs. With every figure comes the number of
+/// requests that it is about.
 pub(super) fn measure<T: Send>(
     scenarios: &BTreeMap<String, LoadedScenario>,
     options: Options,
+    of: impl Fn(&str, &Record) -> T + Sync,
+) -> anyhow::Result<Measured<(T, u64)>> {
+    measure_often(scenarios, SEEDS, options, of)
+}
+
+/// Runs scenarios, each with so many seeds, and measures the runs.
+pub(super) fn measure_often<T: Send>(
+    scenarios: &BTreeMap<String, LoadedScenario>,
+    seeds: u64,
+    options: Options,
     measure: impl Fn(&str, &Record) -> T + Sync,
 ) -> anyhow::Result<Measured<(T, u64)>> {
-    let runs = runs::of(scenarios, SEEDS, options, |name, record: Record| {
+    let runs = runs::of(scenarios, seeds, options, |name, record: Record| {
         (measure(name, &record), record.count())
     })?;
     Ok(Measured { runs })
