@@ -144,6 +144,7 @@ fn pool(now_ms: u64) -> Pool {
         slow_start: SlowStart::new(Duration::ZERO, NonZeroU32::MIN, 0),
         drain_window: Duration::from_secs(60),
         spill: Spill::new(1_000_000),
+        recent_failure: Duration::from_secs(1),
     });
     let since = Since {
         generation: 1,

@@ -11,7 +11,7 @@ use std::{
 use tidegate_policy::{
     balance::Decay,
     ejection::{self, Judge, Start, Verdict, combine},
-    endpoints::{Known, Observer, Picture},
+    endpoints::{Known, Observer, Picture, Started},
     panic_mode::{Census, Fitness, Mode},
     passive::Outcome,
     routing::{Answered, Config, Routed, Router, Rule, Surroundings},
@@ -138,6 +138,8 @@ struct Worker {
 struct Request {
     worker: usize,
     routed: Option<Routed>,
+    /// Is what the observer follows: the attempt, or the request as if the first had it to the end.
+    started: Option<Started>,
     list: Vec<usize>,
     /// Is the attempt that is under way, from 0.
     attempt: usize,
@@ -394,6 +396,7 @@ impl<'a> World<'a> {
         self.requests.push(Request {
             worker: number,
             routed: Some(routed),
+            started: None,
             list,
             attempt: 0,
             attempt_began_ns: now_ns,
@@ -407,6 +410,10 @@ impl<'a> World<'a> {
         let endpoint = request.list[request.attempt];
         self.in_flight[endpoint] += 1;
         self.run.attempts_at[endpoint] += 1;
+        if self.trial.sees_attempts || request.attempt == 0 {
+            let observer = &mut self.workers[request.worker].observer;
+            request.started = observer.on_start(CLUSTER, address(endpoint), 1, at(now_ns));
+        }
         let answer = (self.trial.behaves)(endpoint, now_ns, &mut self.answers);
         let gateway = answer.outcome == Outcome::GatewayFailure;
         let local = answer.outcome == Outcome::LocalFailure;
@@ -425,6 +432,11 @@ impl<'a> World<'a> {
         }
         let is_over = !outcome.is_failure() || attempt + 1 >= request.list.len();
         let worker = &mut self.workers[request.worker];
+        if (self.trial.sees_attempts || is_over)
+            && let Some(started) = request.started.take()
+        {
+            worker.observer.on_end(&started);
+        }
         if self.trial.sees_attempts {
             let latency = Duration::from_nanos(now_ns - request.attempt_began_ns);
             let seen = outcome.to_attempt(Some(latency));
