@@ -198,6 +198,37 @@ pub(super) fn measure_often<T: Send>(
     Ok(Measured { runs })
 }
 
+/// Takes one figure of a setting in both modes, and of some of its baselines.
+pub(super) fn in_both_modes(
+    setting: &Setting,
+    baselines: &[&str],
+    seeds: u64,
+    options: Options,
+    figure: impl Fn(&Record) -> f64 + Sync,
+) -> anyhow::Result<Measured<(f64, u64)>> {
+    let mut scenarios = setting.baselines(baselines);
+    for mode in Mode::BOTH {
+        scenarios.insert(format!("{mode:?}"), setting.ours(mode));
+    }
+    measure_often(&scenarios, seeds, options, |_, record| figure(record))
+}
+
+/// Makes the means of both modes evidence, next to those of the baselines.
+pub(super) fn next_to(
+    runs: &Measured<(f64, u64)>,
+    baselines: &[&'static str],
+) -> anyhow::Result<[Evidence; 2]> {
+    let mut evidence = Mode::BOTH.map(|_| Evidence::default());
+    for (evidence, mode) in evidence.iter_mut().zip(Mode::BOTH) {
+        *evidence = runs.mean(&format!("{mode:?}"), |figure| *figure)?;
+        for name in baselines {
+            let figure = runs.mean(name, |figure| *figure)?.figure;
+            evidence.baseline.insert(name, figure);
+        }
+    }
+    Ok(evidence)
+}
+
 impl<T> Measured<T> {
     /// The runs of a scenario.
     pub(super) fn of(&self, name: &str) -> anyhow::Result<&[T]> {
@@ -228,20 +259,6 @@ impl<T> Measured<(T, u64)> {
             figure: figures.fold(f64::NEG_INFINITY, f64::max),
             cases: runs.iter().map(|(_, requests)| requests).sum(),
             ..Evidence::default()
-        })
-    }
-
-    /// Adds the means of one figure of other scenarios, each under its name and behind a prefix.
-    pub(super) fn beside(
-        &self,
-        evidence: Evidence,
-        prefix: &str,
-        names: &[&'static str],
-        figure: impl Fn(&T) -> f64,
-    ) -> anyhow::Result<Evidence> {
-        names.iter().try_fold(evidence, |evidence, name| {
-            let other = self.mean(&format!("{prefix}{name}"), &figure)?;
-            Ok(evidence.beside(name, other.figure))
         })
     }
 }
