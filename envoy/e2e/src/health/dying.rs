@@ -19,8 +19,8 @@ use crate::wait;
 
 const BACKENDS: usize = 5;
 
-/// How long requests take: of two hundred per second, two are under way at each endpoint.
-const TAKES_MS: u64 = 50;
+/// How long requests take: of two hundred per second, four are under way at each endpoint, half of them POSTs.
+const TAKES_MS: u64 = 100;
 
 /// How long the endpoint is dead.
 const TIME: Duration = Duration::from_secs(4);
@@ -60,7 +60,7 @@ pub async fn run(observe: Observe) -> Result<Dying> {
     let load = Load {
         rate: 200,
         time: WELL + TIME,
-        post_every: 4,
+        post_every: 2,
     };
     let targets = targets(&rig)?;
     let victim = rig.backends.remove(0);

@@ -14,7 +14,7 @@ use tidegate_e2e::{sticky, wait};
 use super::counted;
 
 /// What the log says when lists are not gone by.
-const NOTICE: &str = "override_host";
+const NOTICE: &str = "came from outside of their lists";
 
 fn without_override_host(bootstrap: &mut Bootstrap) -> Result<()> {
     let policy = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
