@@ -123,7 +123,7 @@ fn an_unknown_plugin_is_answered_with_the_known_ones() {
         ran.stderr.contains("`no-such-plugin`")
             && ran
                 .stderr
-                .contains("there are: health-routing, sticky-session, api-key, leader, neighbour, no-op, probe"),
+                .contains("there are: health-routing, stack, sticky-session, api-key, leader, neighbour, no-op, probe"),
         "{ran:?}"
     );
 }

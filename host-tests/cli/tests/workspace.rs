@@ -21,6 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["tidegate-filters", "tidegate-policy", "tidegate-proxy"],
     ),
     (
+        "tidegate-stack",
+        &["tidegate-filters", "tidegate-policy", "tidegate-proxy"],
+    ),
+    (
         "tidegate-sticky-session",
         &["tidegate-filters", "tidegate-policy", "tidegate-proxy"],
     ),
