@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 
 use super::ADMIN_CLUSTER;
-use crate::bootstrap::{Bootstrap, HEALTH_ROUTING, STICKY_SESSION};
+use crate::bootstrap::{Bootstrap, HEALTH_ROUTING, STACK, STICKY_SESSION};
 use crate::discovery::Discovery;
 use crate::sticky;
 
@@ -29,6 +29,14 @@ impl Shipped {
         filter: HEALTH_ROUTING,
         module: "health-routing",
         rule: "/clusters/0",
+    };
+
+    /// All filters in one module.
+    pub const STACK: Self = Self {
+        file: "stack",
+        filter: STACK,
+        module: "stack",
+        rule: "/health_routing/clusters/0",
     };
 
     /// Sticky sessions that follow their endpoints.

@@ -19,8 +19,8 @@ const QUICK_MS: u64 = 50;
 /// How long the slow one takes.
 const SLOW_MS: u64 = 500;
 
-/// How long it is slow.
-const TIME: Duration = Duration::from_secs(6);
+/// How long it is slow. Each worker has to send it a request or two to find out, which one of a hundred may be.
+const TIME: Duration = Duration::from_secs(12);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -70,7 +70,8 @@ pub async fn run(observe: Observe) -> Result<Slow> {
     all_available(&rig, BACKENDS).await?;
     let slow = rig.backends.first().context("no backend")?;
     let load = Load {
-        rate: 200,
+        // One request under way at every other endpoint: with more of them, the noise of a busy machine counts more.
+        rate: 100,
         time: WELL + TIME,
         post_every: 0,
     };

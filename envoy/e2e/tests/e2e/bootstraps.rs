@@ -4,22 +4,24 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context, Result};
-use tidegate_e2e::bootstrap::{Bootstrap, HEALTH_ROUTING, STICKY_SESSION};
+use tidegate_e2e::bootstrap::{Bootstrap, HEALTH_ROUTING, STACK, STICKY_SESSION};
 use tidegate_e2e::envoy::{Envoy, Scenario, validate, validate_file};
 use tidegate_e2e::upstream::{Upstream, addresses};
 use tidegate_e2e::{clients::http::Client, paths, sticky};
 
 /// The shipped files. A file that is added has to be added here too.
-const SHIPPED: [&str; 4] = [
+const SHIPPED: [&str; 5] = [
     "health-routing",
     "record-traffic",
+    "stack",
     "sticky-session",
     "sticky-session-endpoints",
 ];
 
 /// The filters of ours, each with its module.
-const PLUGINS: [(&str, &str); 2] = [
+const PLUGINS: [(&str, &str); 3] = [
     (HEALTH_ROUTING, "health-routing"),
+    (STACK, "stack"),
     (STICKY_SESSION, "sticky-session"),
 ];
 

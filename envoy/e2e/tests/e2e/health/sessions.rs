@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use tidegate_e2e::clients::http::Client;
-use tidegate_e2e::endpoints::{Conduct, Plan, Rig};
+use tidegate_e2e::endpoints::{Conduct, Plan, Rig, Shipped};
 use tidegate_e2e::health::chain;
 use tidegate_e2e::wait;
 
@@ -73,6 +73,11 @@ async fn sessions_follow(mut rig: Rig) -> Result<()> {
             assert_eq!(&served_by(client, "/").await?, home);
         }
     }
+    let counted = super::counted(&rig, "requests_total.reason").await?;
+    assert!(
+        counted.get("session") >= Some(&100),
+        "sessions are not known as such: {counted:?}"
+    );
     let log = rig.envoy.log();
     assert!(
         !log.contains("panicked") && !log.contains("Function: proxy_on_"),
@@ -84,4 +89,10 @@ async fn sessions_follow(mut rig: Rig) -> Result<()> {
 #[tokio::test]
 async fn two_modules_agree_by_the_plan_of_the_stream() -> Result<()> {
     sessions_follow(chain::start(&Plan::of(5)).await?).await
+}
+
+#[tokio::test]
+async fn both_filters_in_one_module_agree_in_memory() -> Result<()> {
+    let plan = Plan::shipped(Shipped::STACK, 5);
+    sessions_follow(Rig::start(&plan).await?).await
 }
