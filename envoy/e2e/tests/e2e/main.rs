@@ -10,6 +10,7 @@ mod cookies;
 mod endpoints;
 mod failures;
 mod fidelity;
+mod health;
 mod hygiene;
 mod live;
 mod observability;
