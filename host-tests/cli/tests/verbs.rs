@@ -122,7 +122,7 @@ fn an_unknown_plugin_is_answered_with_the_known_ones() {
     assert!(
         ran.stderr.contains("`no-such-plugin`")
             && ran.stderr.contains(
-                "there are: sticky-session, api-key, leader, neighbour, no-op, priced, probe"
+                "there are: health-routing, stack, sticky-session, api-key, leader, neighbour, no-op, priced, probe"
             ),
         "{ran:?}"
     );

@@ -15,9 +15,18 @@ use tidegate_cli::workspace::root;
 const ARROWS: &[(&str, &[&str])] = &[
     ("tidegate-policy", &[]),
     ("tidegate-proxy", &["tidegate-policy"]),
+    ("tidegate-filters", &["tidegate-policy", "tidegate-proxy"]),
+    (
+        "tidegate-health-routing",
+        &["tidegate-filters", "tidegate-policy", "tidegate-proxy"],
+    ),
+    (
+        "tidegate-stack",
+        &["tidegate-filters", "tidegate-policy", "tidegate-proxy"],
+    ),
     (
         "tidegate-sticky-session",
-        &["tidegate-policy", "tidegate-proxy"],
+        &["tidegate-filters", "tidegate-policy", "tidegate-proxy"],
     ),
     (
         "tidegate-guest-leader",

@@ -61,9 +61,11 @@ pub use decision::{
 pub use header::{MAX_HEADER_BYTES, Presented, present};
 pub use key::{FirstRequest, Key, MAX_KEY_BYTES, client_hash, key_hash, on_key, query_hash};
 pub use keys::{KeyRing, KeyRingError, MAX_KEYS};
-pub use raw::Role;
+pub(crate) use raw::RawInStack;
 #[cfg(feature = "schema")]
 pub use raw::schema;
+// Filters know the role by this name.
+pub use crate::chain::Role;
 pub use reason::{RequestReason, ResponseReason};
 pub use set_cookie::{CookieAttributes, SameSite, Secure};
 pub use standing::{Course, Kind, Standing, UNLISTED_GRACE, WhenDraining, known_instance};

@@ -11,9 +11,11 @@ mod fields;
 mod json;
 mod problem;
 mod redacted;
+mod token;
 
 pub use duration::{format_duration, parse_duration};
 pub(crate) use fields::{Fields, format_ppm};
 pub use json::{from_json, unique_map, write_json_string};
 pub use problem::{Problem, Problems, Rejected};
 pub use redacted::Redacted;
+pub(crate) use token::is_token;

@@ -21,7 +21,8 @@
 //! more than half of a pool. The window is the present half of it and the one before.
 //! Ejection lasts `time · ejections`, at most `max_time`, less a draw of up to a tenth, so that
 //! endpoints that failed together do not return together. Then one trial decides, a probe or a
-//! request: a success readmits, a failure ejects again. `ejections` falls by one for each `time` of
+//! request: a success readmits, a failure ejects again. One that others call not ready waits for
+//! its trial until it is: else it would stay ejected for minutes after it recovered. `ejections` falls by one for each `time` of
 //! serving. Who is readmitted begins at a slow start.
 //! Inputs / Output: members come and go, how they stand otherwise, the merged outcomes and rows,
 //! probes; on each tick the [`Change`]s. [`combine`] brings a verdict into the snapshot's state, and

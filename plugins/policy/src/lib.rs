@@ -16,9 +16,10 @@ extern crate std;
 
 pub mod affinity;
 pub mod balance;
+pub mod chain;
+pub mod clusters;
 pub mod config;
 pub mod digest;
-
 pub mod ejection;
 pub mod endpoints;
 pub mod fallback;
@@ -32,5 +33,6 @@ pub mod probe;
 pub mod routing;
 pub mod slots;
 pub mod snapshot;
+pub mod stack;
 pub mod successor;
 pub mod units;

@@ -16,6 +16,7 @@ mod rules;
 
 pub use config::{Balance, Config};
 pub use raw::Observe;
+pub(crate) use raw::RawInStack;
 #[cfg(feature = "schema")]
 pub use raw::schema;
 pub use reason::Reason;

@@ -4,7 +4,7 @@
 //! share nothing but byte strings under keys, which a neighbour may write as well: what is read
 //! must prove that it is whole, ours, and of a version that the reader knows.
 //! Model: frame = magic | major | minor | sizes | header | records sorted by address | zones |
-//! checksum, big-endian. A snapshot takes `76 + 62·endpoints` bytes, and 1 + length for each zone's
+//! checksum, big-endian. A snapshot takes `76 + 63·endpoints` bytes, and 1 + length for each zone's
 //! name. Checksum version 1: XXH64 with seed 0 over all bytes before it. It was preferred to
 //! CRC-32C because it needs no table, takes 32 bytes a step, and misses a torn value once in 2^64
 //! instead of once in 2^32.
@@ -24,7 +24,8 @@
 //! digests, not as names: 48 bytes for each endpoint would double the snapshot. The checksum finds
 //! accidents; it is no signature, so each field of each record is checked too.
 //! A newer minor version may append fields to header and records (these stay within 64 bytes) and
-//! sections behind the zones: an older reader skips them. New states are a new major version.
+//! sections behind the zones: an older reader skips them. New states, and new causes of ejections,
+//! are a new major version. Version 2 added priority and cause, and the workers to the versions.
 //! Scope: shared by all workers of one proxy. Cost: encode and open O(bytes), lookup O(log n +
 //! zones); reading allocates nothing. 10 000 endpoints are opened natively in about 0.25 ms.
 //! Source: XXH64 by Y. Collet, xxHash's `doc/xxhash_spec.md` 0.1.1.
@@ -42,7 +43,8 @@ mod view;
 
 pub use address::EndpointAddress;
 pub use endpoint::{
-    EdsHealth, Endpoint, Failures, Latency, MAX_RECORD_BYTES, RECORD_BYTES, Since, State,
+    EdsHealth, EjectionCause, Endpoint, Failures, Latency, MAX_RECORD_BYTES, RECORD_BYTES, Since,
+    State,
 };
 pub use frame::{FORMAT_MAJOR, FORMAT_MINOR, SnapshotError};
 pub use keys::{MAX_KEY_BYTES, cluster_digest, snapshot_key, versions_key};

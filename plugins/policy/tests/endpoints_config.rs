@@ -3,6 +3,7 @@
 
 use tidegate_policy::{
     config::{Problems, from_json},
+    ejection,
     endpoints::{Config, RawEndpoints, Source},
 };
 
@@ -29,7 +30,11 @@ fn json(config: &Config) -> String {
 fn empty_block_has_the_documented_defaults() {
     let expected = "{\"clusters\":[],\"source\":{\"admin\":{\"cluster\":\"envoy_admin\",\
                     \"interval\":\"1s\",\"refresh\":\"30s\"}},\"probe\":null,\
-                    \"drain_window\":\"1m\",\"stale_after\":\"1m\",\"status_path\":null}";
+                    \"drain_window\":\"1m\",\"failure_statuses\":[500,502,503,504],\
+                    \"ejection\":{\"gateway_failures_in_row\":5,\
+                    \"local_failures_in_row\":5,\"excess_failure_ratio\":0.2,\
+                    \"min_requests\":20,\"window\":\"10s\",\"time\":\"30s\",\
+                    \"max_time\":\"5m\",\"min_available_ratio\":0.5},\"stale_after\":\"1m\",\"status_path\":null}";
     assert_eq!(json(&parse("{}").unwrap()), expected);
 }
 
@@ -41,6 +46,8 @@ fn block_that_is_written_and_read_again_is_equal() {
         r#"{"source": {"feed": {"cluster": "lists", "host": "lists:8080", "path": "/a?b=c"}},
             "probe": {"host": "app", "initial": "unhealthy"}, "drain_window": "90s"}"#,
         r#"{"source": {"learned": {}}}"#,
+        r#"{"ejection": null, "failure_statuses": []}"#,
+        r#"{"ejection": {"time": "10s", "excess_failure_ratio": 0.5}, "failure_statuses": [599, 500]}"#,
         r#"{"source": {"static": [
             {"cluster": "b", "endpoints": [{"address": "[::1]:80", "weight": 2, "zone": "z"}]},
             {"cluster": "a", "endpoints": [{"address": "10.0.0.2:80"}, {"address": "10.0.0.1:80"}]}]}}"#,
@@ -62,6 +69,8 @@ fn digest_is_that_of_the_picture_and_not_of_its_readers() {
         r#"{"stale_after": "10s"}"#,
         r#"{"status_path": "/tidegate"}"#,
         r#"{"drain_window": "60s"}"#,
+        r#"{"ejection": {"time": "30s"}}"#,
+        r#"{"failure_statuses": [504, 500, 503, 502]}"#,
     ];
     for text in same {
         assert_eq!(digest(text), digest("{}"), "{text}");
@@ -69,6 +78,9 @@ fn digest_is_that_of_the_picture_and_not_of_its_readers() {
     for text in [
         r#"{"drain_window": "61s"}"#,
         r#"{"probe": {}}"#,
+        r#"{"ejection": null}"#,
+        r#"{"ejection": {"time": "29s"}}"#,
+        r#"{"failure_statuses": [502, 503, 504]}"#,
         r#"{"clusters": [{"name": "app"}]}"#,
         r#"{"clusters": [{"prefix": "app"}]}"#,
         r#"{"source": {"admin": {"interval": "2s"}}}"#,
@@ -132,6 +144,56 @@ fn value_at_a_bound_is_taken_and_the_next_one_is_refused() {
 }
 
 #[test]
+fn number_at_a_bound_of_ejection_is_taken_and_the_next_one_is_refused() {
+    let (number, ratio) = ("number-out-of-range", "ratio-out-of-range");
+    let duration = "duration-out-of-range";
+    let cases = [
+        ("gateway_failures_in_row", "1", "0", number),
+        ("gateway_failures_in_row", "100", "101", number),
+        ("local_failures_in_row", "1", "0", number),
+        ("local_failures_in_row", "100", "4294967295", number),
+        ("excess_failure_ratio", "0.05", "0.0499", ratio),
+        ("excess_failure_ratio", "1", "20.0", ratio),
+        ("min_requests", "5", "4", number),
+        ("min_requests", "10000", "10001", number),
+        ("window", "\"1s\"", "\"999ms\"", duration),
+        ("window", "\"5m\"", "\"301s\"", duration),
+        ("time", "\"1s\"", "\"0s\"", duration),
+        ("max_time", "\"1h\"", "\"61m\"", duration),
+        ("max_time", "\"30s\"", "\"29s\"", "max-time-below-time"),
+        ("min_available_ratio", "1", "1.01", ratio),
+    ];
+    let block = |field: &str, value: &str| format!(r#"{{"ejection": {{"{field}": {value}}}}}"#);
+    for (field, last, first, code) in cases {
+        assert!(parse(&block(field, last)).is_ok(), "{field} {last}");
+        let path = format!("$.endpoints.ejection.{field}");
+        assert_eq!(parse(&block(field, first)), Err(vec![(path, code)]));
+    }
+    let config = parse("{}").unwrap();
+    assert_eq!(
+        config.ejection(),
+        Some(&ejection::Config::parse("{}").unwrap())
+    );
+    assert!(parse(r#"{"ejection": null}"#).unwrap().ejection().is_none());
+    assert!(ejection::Config::parse("{\"time\": \"31m\"}").is_err());
+}
+
+#[test]
+fn failure_status_is_of_the_servers_kind_and_there_once() {
+    let statuses = |status: &str| parse(&format!(r#"{{"failure_statuses": [503, {status}]}}"#));
+    for taken in ["500", "599"] {
+        let taken_statuses = statuses(taken).unwrap().failure_statuses();
+        assert!(taken_statuses.has(503) && taken_statuses.has(taken.parse().unwrap()));
+        assert!(!taken_statuses.has(502));
+    }
+    for refused in ["499", "600", "429", "503", "4294967295"] {
+        let path = "$.endpoints.failure_statuses[1]".into();
+        let expected = Err(vec![(path, "failure-status-invalid")]);
+        assert_eq!(statuses(refused), expected);
+    }
+}
+
+#[test]
 fn counts_at_their_caps_are_taken_and_above_are_refused() {
     let selectors = |count: usize| {
         let names = (0..count).map(|index| format!(r#"{{"name": "c{index}"}}"#));
@@ -176,7 +238,8 @@ fn all_problems_are_found_together_with_their_places() {
         r#"{"clusters": [{}, {"name": ""}, {"name": "a", "prefix": "b"}, {"name": "feed"},
             {"name": "feed"}], "drain_window": "1", "stale_after": "0s", "status_path": "status",
             "source": {"feed": {"cluster": "feed", "path": "x", "host": "", "interval": "1h"}},
-            "probe": {"timeout": "10s"}}"#,
+            "probe": {"timeout": "10s"}, "ejection": {"time": "0s", "window": "1h"},
+            "failure_statuses": [404]}"#,
     )
     .unwrap_err();
     let expected = [
@@ -185,6 +248,9 @@ fn all_problems_are_found_together_with_their_places() {
         ("$.endpoints.clusters[2]", "cluster-selector"),
         ("$.endpoints.clusters[4]", "cluster-duplicate"),
         ("$.endpoints.drain_window", "duration-without-unit"),
+        ("$.endpoints.ejection.time", "duration-out-of-range"),
+        ("$.endpoints.ejection.window", "duration-out-of-range"),
+        ("$.endpoints.failure_statuses[0]", "failure-status-invalid"),
         ("$.endpoints.probe.timeout", "timeout-above-interval"),
         ("$.endpoints.source.feed.host", "feed-host-invalid"),
         ("$.endpoints.source.feed.interval", "interval-out-of-range"),

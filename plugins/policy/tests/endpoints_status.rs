@@ -9,8 +9,8 @@ use tidegate_policy::{
     config::{Problems, from_json},
     endpoints::{Config, Follower, MAX_STATUS_BYTES, RawEndpoints, Status, StatusQuery},
     snapshot::{
-        EdsHealth, Endpoint, EndpointAddress, Failures, Header, Latency, Since, Snapshot, State,
-        Versions, cluster_digest,
+        EdsHealth, EjectionCause, Endpoint, EndpointAddress, Failures, Header, Latency, Since,
+        Snapshot, State, Versions, cluster_digest,
     },
     units::WallTime,
 };
@@ -100,6 +100,8 @@ fn status_shows_everything_that_a_snapshot_has() {
             local_in_row: 2,
             ejections: 3,
         },
+        priority: 1,
+        ejected_for: EjectionCause::ExcessRate,
         ..endpoint(State::Draining { until: at(60) })
     };
     let follower = follower(&[("echo", vec![full])]);
@@ -110,6 +112,7 @@ fn status_shows_everything_that_a_snapshot_has() {
         "source": "admin",
         "now_ms": 1_700_000_004_000_u64,
         "leads_in_epoch": 3,
+        "workers": 1,
         "clusters": [
             {"cluster": "absent", "picture": "not_yet"},
             {
@@ -127,6 +130,7 @@ fn status_shows_everything_that_a_snapshot_has() {
                     "until_ms": 1_700_000_060_000_u64,
                     "eds_health": "degraded",
                     "weight": 7,
+                    "priority": 1,
                     "joins": 2,
                     "absent_until_ms": 1_700_000_001_000_u64,
                     "zone": "zone \"a\"",
@@ -136,6 +140,7 @@ fn status_shows_everything_that_a_snapshot_has() {
                     "gateway_failures_in_row": 1,
                     "local_failures_in_row": 2,
                     "ejections": 3,
+                    "ejected_for": "excess_rate",
                 }],
                 "endpoints_left_out": 0,
             },
@@ -230,7 +235,7 @@ fn answer_is_bounded_and_says_what_it_leaves_out() {
     let (total, left_out) = (&first["endpoints_total"], &first["endpoints_left_out"]);
     assert_eq!(total, 5000);
     let count = first["endpoints"].as_array().unwrap().len() as u64;
-    assert!(count > 900, "{count}");
+    assert!(count > 800, "{count}");
     assert_eq!(left_out.as_u64().unwrap(), 5000 - count);
     let shown_clusters = shown["clusters"].as_array().unwrap().len() as u64;
     assert_eq!(

@@ -3,23 +3,19 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use tidegate_policy::{
-    ejection,
-    routing::{Config, Rules},
-};
+use tidegate_policy::routing::{Config, Rules};
 
 /// Are all codes of rules that are this configuration's own.
-const CODES: [&str; 12] = [
+const CODES: [&str; 11] = [
     "cluster-duplicate",
     "cluster-name-empty",
     "cluster-not-known",
     "cluster-selector",
-    "clusters-count",
+    "clusters-empty",
+    "clusters-too-many",
     "duration-out-of-range",
     "endpoint-header-invalid",
     "factor-out-of-range",
-    "failure-status-invalid",
-    "max-time-below-time",
     "number-out-of-range",
     "panic-by-ejections",
 ];
@@ -42,22 +38,15 @@ fn in_rule(object: &str, field: &str, value: &str) -> String {
     rule(&format!(", \"{object}\": {{\"{field}\": {value}}}"))
 }
 
-fn in_ejection(field: &str, value: &str) -> String {
-    format!("{{\"clusters\": [{{\"prefix\": \"\"}}], \"ejection\": {{\"{field}\": {value}}}}}")
-}
-
 #[test]
 fn configuration_without_more_than_a_cluster_has_the_documented_defaults() {
     let json = parse(&rule("")).unwrap().to_json();
     let expected = "{\"clusters\":[{\"name\":\"app\",\"attempts\":3,\
-                    \"failure_statuses\":[500,502,503,504],\"recent_failure\":\"1s\",\
+                    \"recent_failure\":\"1s\",\
                     \"balance\":{\"latency_decay\":\"10s\",\"slow_start_window\":\"1m\",\
                     \"slow_start_aggression\":1,\"slow_start_min_ratio\":0.1,\
                     \"zone_spill_factor\":2},\"panic\":{\"min_available_ratio\":0.5,\
                     \"concurrency\":null,\"gateway_share_ratio\":1,\"max_utilisation_ratio\":1}}],\
-                    \"ejection\":{\"gateway_failures_in_row\":5,\"local_failures_in_row\":5,\
-                    \"excess_failure_ratio\":0.2,\"min_requests\":20,\"window\":\"10s\",\
-                    \"time\":\"30s\",\"max_time\":\"5m\",\"min_available_ratio\":0.5},\
                     \"endpoints\":{";
     let (ours, rest) = json.split_at(expected.len());
     assert_eq!(ours, expected);
@@ -112,28 +101,6 @@ fn value_at_a_bound_is_taken_and_the_next_one_is_refused() {
         let refused = parse(&in_rule(object, field, first));
         assert_eq!(refused, Err(vec![(path, code)]), "{field} {first}");
     }
-    let ejection_cases = [
-        ("gateway_failures_in_row", "1", "0", number),
-        ("gateway_failures_in_row", "100", "101", number),
-        ("local_failures_in_row", "1", "0", number),
-        ("local_failures_in_row", "100", "4294967295", number),
-        ("excess_failure_ratio", "0.05", "0.0499", ratio),
-        ("excess_failure_ratio", "1", "20.0", ratio),
-        ("min_requests", "5", "4", number),
-        ("min_requests", "10000", "10001", number),
-        ("window", "\"1s\"", "\"999ms\"", duration),
-        ("window", "\"5m\"", "\"301s\"", duration),
-        ("time", "\"1s\"", "\"0s\"", duration),
-        ("max_time", "\"1h\"", "\"61m\"", duration),
-        ("max_time", "\"30s\"", "\"29s\"", "max-time-below-time"),
-        ("min_available_ratio", "1", "1.01", ratio),
-    ];
-    for (field, last, first, code) in ejection_cases {
-        assert!(parse(&in_ejection(field, last)).is_ok(), "{field} {last}");
-        let path = format!("$.ejection.{field}");
-        let refused = parse(&in_ejection(field, first));
-        assert_eq!(refused, Err(vec![(path, code)]), "{field} {first}");
-    }
     for (field, last, first, code) in [
         ("attempts", "1", "0", number),
         ("attempts", "8", "9", number),
@@ -145,22 +112,15 @@ fn value_at_a_bound_is_taken_and_the_next_one_is_refused() {
         let path = format!("$.clusters[0].{field}");
         assert_eq!(refused, Err(vec![(path, code)]));
     }
-    let statuses = |status: &str| rule(&format!(", \"failure_statuses\": [503, {status}]"));
-    assert!(parse(&statuses("500")).is_ok() && parse(&statuses("599")).is_ok());
-    for refused in ["499", "600", "429", "503", "4294967295"] {
-        let path = "$.clusters[0].failure_statuses[1]".into();
-        let expected = Err(vec![(path, "failure-status-invalid")]);
-        assert_eq!(parse(&statuses(refused)), expected);
-    }
     let many = |count: usize| {
         let clusters: Vec<String> = (0..count)
             .map(|index| format!("{{\"prefix\": \"c{index}\"}}"))
             .collect();
         format!("{{\"clusters\": [{}]}}", clusters.join(","))
     };
-    for (last, first) in [(1, 0), (1024, 1025)] {
+    for (last, first, code) in [(1, 0, "clusters-empty"), (1024, 1025, "clusters-too-many")] {
         assert!(parse(&many(last)).is_ok());
-        let expected = Err(vec![("$.clusters".into(), "clusters-count")]);
+        let expected = Err(vec![("$.clusters".into(), code)]);
         assert_eq!(parse(&many(first)), expected);
     }
 }
@@ -197,7 +157,7 @@ fn rules_across_fields_name_both() {
             "{\"clusters\": [{\"name\": \"a\", \"panic\": {\"min_available_ratio\": 0.6}}]}",
             "$.clusters[0].panic.min_available_ratio",
             "panic-by-ejections",
-            "$.ejection.min_available_ratio (0.5)",
+            "$.endpoints.ejection.min_available_ratio (0.5)",
         ),
         (
             "{\"clusters\": [{\"name\": \"a\"}], \"endpoint_header\": \"Host\"}",
@@ -216,16 +176,16 @@ fn rules_across_fields_name_both() {
     }
     // Without ejections they cannot begin a panic.
     let text = "{\"clusters\": [{\"name\": \"a\", \"panic\": {\"min_available_ratio\": 0.6}}], \
-                \"ejection\": null}";
-    assert!(parse(text).unwrap().ejection().is_none());
+                \"endpoints\": {\"ejection\": null}}";
+    assert!(parse(text).is_ok());
 }
 
 #[test]
 fn all_problems_are_reported_at_once_in_the_order_of_their_paths() {
     let text = "{\"clusters\": [{\"name\": \"a\", \"attempts\": 0, \"balance\": \
                 {\"zone_spill_factor\": 0}, \"panic\": {\"concurrency\": 0}, \
-                \"recent_failure\": \"10\"}, {}], \"ejection\": {\"time\": \"0s\", \
-                \"window\": \"1h\"}, \"endpoints\": {\"stale_after\": \"1s\"}, \
+                \"recent_failure\": \"10\"}, {}], \"endpoints\": {\"stale_after\": \"1s\", \
+                \"ejection\": {\"time\": \"0s\", \"window\": \"1h\"}}, \
                 \"endpoint_header\": \"\"}";
     let expected = [
         ("$.clusters[0].attempts", "number-out-of-range"),
@@ -236,9 +196,9 @@ fn all_problems_are_reported_at_once_in_the_order_of_their_paths() {
         ("$.clusters[0].panic.concurrency", "number-out-of-range"),
         ("$.clusters[0].recent_failure", "duration-without-unit"),
         ("$.clusters[1]", "cluster-selector"),
-        ("$.ejection.time", "duration-out-of-range"),
-        ("$.ejection.window", "duration-out-of-range"),
         ("$.endpoint_header", "endpoint-header-invalid"),
+        ("$.endpoints.ejection.time", "duration-out-of-range"),
+        ("$.endpoints.ejection.window", "duration-out-of-range"),
         ("$.endpoints.stale_after", "stale-after-out-of-range"),
     ]
     .map(|(path, code)| (String::from(path), code));
@@ -253,7 +213,8 @@ fn field_that_nobody_knows_is_refused() {
         rule(", \"retries\": 3"),
         in_rule("balance", "retries", "3"),
         in_rule("panic", "retries", "3"),
-        in_ejection("retries", "3"),
+        "{\"clusters\": [{\"name\": \"a\"}], \"ejection\": {}}".to_owned(),
+        rule(", \"failure_statuses\": []"),
     ] {
         let problems = parse(&text).unwrap_err();
         assert_eq!(problems.len(), 1);
@@ -262,9 +223,6 @@ fn field_that_nobody_knows_is_refused() {
             Some("field-unknown")
         );
     }
-    let parsed = ejection::Config::parse("{}").unwrap();
-    assert_eq!(Some(&parsed), parse(&rule("")).unwrap().ejection());
-    assert!(ejection::Config::parse("{\"time\": \"31m\"}").is_err());
 }
 
 #[test]
@@ -302,31 +260,23 @@ prop_compose! {
     fn any_config()(
         attempts in 1_u32..=8,
         recent_ms in 0_u64..=60_000,
-        statuses in prop::collection::btree_set(500_u32..600, 0..5),
         shares in (0_u32..=500_000, 100_u32..=1_000_000, 100_000_u32..=1_000_000, 0_u32..=1_000_000),
         factors in (100_000_u32..=10_000_000, 1_000_000_u32..=100_000_000),
         concurrency in prop::option::of(1_u32..=1_000_000),
-        rows in (1_u32..=100, 1_u32..=100, 5_u32..=10_000),
-        times in (1_u64..=3_600, 1_u64..=3_600, 1_u64..=300),
-        excess in 50_000_u32..=1_000_000,
         reason_header: bool,
     ) -> String {
         let ppm = |ppm: u32| f64::from(ppm) / 1e6;
-        let statuses: Vec<String> = statuses.iter().map(u32::to_string).collect();
         let concurrency = concurrency.map_or("null".into(), |most| most.to_string());
-        let (time, max_time) = (times.0.min(times.1), times.0.max(times.1));
         format!(
             "{{\"clusters\": [{{\"name\": \"app\", \"attempts\": {attempts}, \"recent_failure\": \
-             \"{recent_ms}ms\", \"failure_statuses\": [{}], \"balance\": {{\
+             \"{recent_ms}ms\", \"balance\": {{\
              \"slow_start_aggression\": {}, \"zone_spill_factor\": {}, \"slow_start_min_ratio\": \
              {}}}, \"panic\": {{\"min_available_ratio\": {}, \"gateway_share_ratio\": {}, \
-             \"max_utilisation_ratio\": {}, \"concurrency\": {concurrency}}}}}], \"ejection\": {{\
-             \"gateway_failures_in_row\": {}, \"local_failures_in_row\": {}, \"min_requests\": {}, \
-             \"time\": \"{time}s\", \"max_time\": \"{max_time}s\", \"window\": \"{}s\", \
-             \"excess_failure_ratio\": {}}}, \"reason_header\": {reason_header}, \"observe\": \
+             \"max_utilisation_ratio\": {}, \"concurrency\": {concurrency}}}}}], \
+             \"reason_header\": {reason_header}, \"observe\": \
              \"attempts\"}}",
-            statuses.join(","), ppm(factors.0), ppm(factors.1), ppm(shares.3), ppm(shares.0),
-            ppm(shares.1), ppm(shares.2), rows.0, rows.1, rows.2, times.2, ppm(excess),
+            ppm(factors.0), ppm(factors.1), ppm(shares.3), ppm(shares.0), ppm(shares.1),
+            ppm(shares.2),
         )
     }
 }

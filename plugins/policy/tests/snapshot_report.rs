@@ -1,6 +1,6 @@
 //! What workers and leader tell each other besides the snapshot: reports and versions.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection, prelude::*};
 use tidegate_policy::{
@@ -143,11 +143,14 @@ fn versions() -> Versions {
 #[test]
 fn versions_open_as_they_were_written_and_no_flipped_bit_does() {
     let mut versions = versions();
+    versions.workers = NonZeroU32::new(16).unwrap();
     let mut bytes = vec![1];
     versions.encode(&mut bytes);
-    assert_eq!(bytes.len(), 48 + 3 * 24);
+    assert_eq!(bytes.len(), 52 + 3 * 24);
     let view = VersionsView::open(&bytes).unwrap();
     assert_eq!((view.configuration(), view.epoch()), (11, 5));
+    assert_eq!(view.workers().get(), 16);
+    assert_eq!(Versions::new(11, 5).workers.get(), 1);
     let version = view.get(77).unwrap();
     assert_eq!((version.epoch, version.generation), (5, 3));
     assert_eq!(version.confirmed_at.as_ns(), 1_700_000_000_000_000_003);
@@ -174,7 +177,7 @@ fn versions_are_bounded() {
     assert_eq!(versions.try_set(255, 2, now), Ok(()));
     let mut bytes = Vec::new();
     versions.encode(&mut bytes);
-    assert_eq!((bytes.len(), MAX_CLUSTERS), (6192, 256));
+    assert_eq!((bytes.len(), MAX_CLUSTERS), (6196, 256));
     assert_eq!(
         VersionsView::open(&bytes)
             .unwrap()

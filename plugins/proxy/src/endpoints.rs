@@ -9,18 +9,20 @@ mod leading;
 pub mod metrics;
 mod reporting;
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use tidegate_policy::{
     endpoints::{
-        Attempt, Config, Follower, KEY_PLUGIN, Picture, Seen, Source, TICK_PERIOD, Unknown,
-        decode_seen, seen_key,
+        Attempt, Config, Follower, KEY_PLUGIN, Picture, Seen, TICK_PERIOD, Unknown, decode_seen,
+        seen_key,
     },
+    passive::FailureStatuses,
     snapshot::{EndpointAddress, snapshot_key, versions_key},
     units::WallTime,
 };
 
-use self::{draws::Draws, leading::Leading, metrics::Metrics, reporting::Reporting};
+pub use self::draws::Draws;
+use self::{leading::Leading, metrics::Metrics, reporting::Reporting};
 use crate::{
     clock,
     context::CallResponse,
@@ -33,6 +35,17 @@ use crate::{
 
 /// Is what was read under a key of shared data.
 type Read = Result<Option<(Vec<u8>, Cas)>, HostError>;
+
+/// Says what a VM does besides reading the picture.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Part {
+    /// Says that it may hold the lease. One behind the router may not: it stands behind the cluster,
+    /// and a probe that began in it would enter it again. (The proxy makes the main thread's VM of a
+    /// cluster's filter before any listener's, so that it would mostly be the first to ask.)
+    pub may_lead: bool,
+    /// Says that it will report attempts.
+    pub reports: bool,
+}
 
 /// Is one VM's part in knowing the endpoints.
 #[derive(Debug)]
@@ -59,21 +72,15 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Joins the VMs that share this picture, and asks for ticks. It makes no call: the first tick
-    /// does. `endpoint_header` steers probes; `observes` says that this VM will report attempts, as
-    /// it also does where the source learns from them. One that observes of its own never leads: it
-    /// stands behind the cluster, and a probe that began in it would enter it again. (The proxy makes
-    /// the main thread's VM of a cluster's filter before any listener's, so that it would mostly be
-    /// the first to ask for the lease.)
+    /// does. `endpoint_header` steers probes.
     ///
     /// # Errors
     /// The host said no.
-    pub fn join(config: &Config, endpoint_header: &str, observes: bool) -> Result<Self, HostError> {
+    pub fn join(config: &Config, endpoint_header: &str, part: Part) -> Result<Self, HostError> {
         let configuration = config.digest();
         let leader = Leader::join(&format!("{KEY_PLUGIN}.{configuration:016x}"))?;
         let [worker, seed] = entropy::draws()?;
         clock::set_tick_period(TICK_PERIOD)?;
-        let may_lead = !observes;
-        let observes = observes || matches!(config.source(), Source::Learned);
         // The picture does not wait for metrics.
         let metrics = Metrics::define()
             .inspect_err(|error| {
@@ -85,12 +92,12 @@ impl Endpoints {
             configuration,
             endpoint_header: endpoint_header.to_owned(),
             leader,
-            may_lead,
+            may_lead: part.may_lead,
             leading: None,
             follower: Follower::new(configuration, config.stale_after()),
             seen: Seen::new(),
             draws: Draws::new(seed),
-            reporting: observes.then(|| Reporting::new(configuration, worker)),
+            reporting: part.reports.then(|| Reporting::new(configuration, worker)),
             metrics,
             ticked_at: None,
             saw_stream: false,
@@ -112,10 +119,22 @@ impl Endpoints {
         }
     }
 
+    /// Is how many VMs of the proxy take requests, as far as they report; 1 until that is known.
+    #[must_use]
+    pub const fn workers(&self) -> NonZeroU32 {
+        self.follower.workers()
+    }
+
     /// Says whether a cluster is one of those to know.
     #[must_use]
     pub fn knows(&self, cluster: &[u8]) -> bool {
         self.config.knows(cluster)
+    }
+
+    /// Are the statuses of an endpoint that count as its failure.
+    #[must_use]
+    pub fn failure_statuses(&self) -> FailureStatuses {
+        self.config.failure_statuses()
     }
 
     /// Says whether this VM reports attempts, so that whoever sees one asks for its outcome.
@@ -183,7 +202,7 @@ impl Endpoints {
         }
     }
 
-    /// Takes how an attempt ended. No host call; without `observes` it is nothing.
+    /// Takes how an attempt ended. No host call; where this VM does not report it is nothing.
     pub fn on_attempt(
         &mut self,
         cluster: &[u8],

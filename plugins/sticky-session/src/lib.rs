@@ -1,15 +1,10 @@
 //! A Proxy-Wasm filter that keeps every session on the endpoint that served it first.
 //!
-//! The decisions are [`tidegate_policy::affinity`]; here they meet the proxy: headers are read, the
-//! decision is asked for, what it says is written back. Any call that the host refuses leaves the
-//! traffic as it is and is counted.
+//! It is a chain of one filter, [`tidegate_filters::sticky_session`].
 
-mod attempt;
-pub mod config;
-pub mod metrics;
-mod root;
-mod stream;
+pub use tidegate_filters::sticky_session::{config, metrics};
 
-pub use root::StickySession;
+/// Is the plugin.
+pub type StickySession = tidegate_filters::Chain<tidegate_filters::sticky_session::StickySession>;
 
 tidegate_proxy::main!(StickySession: tick, call_response, request_headers, response_headers);

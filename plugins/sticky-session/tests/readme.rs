@@ -6,7 +6,7 @@ use serde_json::Value;
 use tidegate_policy::{
     affinity::{Config, RequestReason, ResponseReason},
     endpoints::{SourceError, Unknown},
-    snapshot::State,
+    snapshot::{EjectionCause, State},
 };
 use tidegate_proxy::endpoints::metrics as picture;
 use tidegate_sticky_session::metrics::{CONFIG_REJECTED, REENTERED, REQUESTS, RESPONSES};
@@ -129,7 +129,7 @@ fn table_of_the_endpoints_block_has_every_default() {
     // Their defaults are others' or none; `probe` is null as a whole.
     let shown_otherwise = ["clusters", "probe", "source.feed.host"];
     expected.retain(|(name, _)| !shown_otherwise.contains(&name.as_str()));
-    assert_eq!(expected.len(), 19);
+    assert_eq!(expected.len(), 28);
     let page = file("../proxy/ENDPOINTS.md");
     for (name, default) in expected {
         let row = page
@@ -170,6 +170,9 @@ fn metric_table_of_the_picture_has_every_metric_with_its_labels() {
         format!("{}REASON", picture::WITHOUT_PICTURE),
         format!("{}STATE.cluster.CLUSTER", picture::MEMBERS),
         format!("{}CLUSTER", picture::CONFIRMED),
+        format!("{}CAUSE", picture::EJECTIONS),
+        picture::READMISSIONS.to_owned(),
+        picture::EJECTIONS_SPARED.to_owned(),
         picture::TERMS.to_owned(),
         picture::PUBLISHED.to_owned(),
         picture::REPORTS_LOST.to_owned(),
@@ -190,6 +193,8 @@ fn metric_table_of_the_picture_has_every_metric_with_its_labels() {
     let errors = &mut SourceError::ALL.iter().map(|error| error.as_str());
     assert_eq!(labels(picture::SOURCE_ERRORS), set(errors));
     assert_eq!(labels(picture::PROBES), set(&mut picture::probe_outcomes()));
+    let causes = &mut EjectionCause::ALL.iter().map(|cause| cause.as_str());
+    assert_eq!(labels(picture::EJECTIONS), set(causes));
     let reasons = &mut Unknown::ALL.iter().map(|reason| reason.as_str());
     assert_eq!(labels(picture::WITHOUT_PICTURE), set(reasons));
     assert_eq!(

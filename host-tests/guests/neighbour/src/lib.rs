@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tidegate_policy::{
     config::{Problems, from_json},
-    endpoints::{Config, KEY_PLUGIN, RawEndpoints, Selector},
+    endpoints::{Config, KEY_PLUGIN, RawEndpoints, Selector, Source},
     lease::LEASE_FORMAT,
     snapshot::{snapshot_key, versions_key},
 };
 use tidegate_proxy::{
     Action, CallResponse, HeadersEvent, Plugin, Problem, Stream, StreamId, clock, configuration,
-    endpoints::Endpoints,
+    endpoints::{Endpoints, Part},
     headers::Map,
     metric::{Counter, Gauge},
     shared,
@@ -120,7 +120,11 @@ impl Plugin for Neighbour {
         let mut problems = Problems::new();
         let config =
             Config::check(&raw, "$", &mut problems).ok_or_else(|| problems.into_sorted())?;
-        let endpoints = Endpoints::join(&config, "x-tidegate-endpoint", false).ok();
+        let part = Part {
+            may_lead: true,
+            reports: matches!(config.source(), Source::Learned),
+        };
+        let endpoints = Endpoints::join(&config, "x-tidegate-endpoint", part).ok();
         let _ = clock::set_tick_period(PERIOD);
         Ok(Self {
             endpoints,

@@ -1,9 +1,14 @@
 //! Which rule holds for a cluster, and the name of its cookie.
 
-use alloc::{borrow::Cow, collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{borrow::Cow, format, string::String, vec::Vec};
 
 use super::decision::Policy;
-use crate::{digest::fnv1a_64, successor::TableSize};
+use crate::{
+    clusters::{Finder, ForClusters, Selector},
+    config::is_token,
+    digest::fnv1a_64,
+    successor::TableSize,
+};
 
 /// Begins the names of cookies that are derived from a cluster's name.
 const DERIVED_PREFIX: &str = "tidegate-";
@@ -32,15 +37,23 @@ impl Cluster {
             Selector::Name(_) | Selector::Prefix(_) => None,
         }
     }
+
+    /// Is the name of its cookie, where it is for one cluster.
+    pub(super) fn known_cookie_name(&self) -> Option<Cow<'_, str>> {
+        let Selector::Name(cluster) = &self.selector else {
+            return None;
+        };
+        Some(match &self.cookie_name {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(derived_name(cluster.as_bytes())),
+        })
+    }
 }
 
-/// Says which clusters a rule holds for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Selector {
-    /// The one with exactly this name.
-    Name(String),
-    /// All whose name begins like this; empty means all.
-    Prefix(String),
+impl ForClusters for Cluster {
+    fn selector(&self) -> &Selector {
+        &self.selector
+    }
 }
 
 /// Is the rule that holds for a cluster.
@@ -52,22 +65,19 @@ pub struct Match<'a> {
     pub cookie_name: Cow<'a, str>,
 }
 
-/// Finds the rule for a cluster: exact names first, then prefixes in the order of the
-/// configuration.
+/// Finds the rule for a cluster.
 ///
 /// Cost: O(log names + prefixes) per call; allocates only for a cluster that a prefix matched.
 #[derive(Clone, Debug)]
 pub struct Matcher {
-    /// Leads from a cluster's name to its rule.
-    names: BTreeMap<String, usize>,
+    finder: Finder,
     rules: Vec<Rule>,
 }
 
 /// Is a rule that is ready to be found.
 #[derive(Clone, Debug)]
 struct Rule {
-    /// Is the prefix, for a rule that has one.
-    prefix: Option<String>,
+    /// Is the cookie's name; `None` where each cluster has its own.
     cookie_name: Option<String>,
     policy: Policy,
 }
@@ -76,49 +86,20 @@ impl Matcher {
     /// Prepares the rules of a configuration.
     #[must_use]
     pub fn new(clusters: &[Cluster]) -> Self {
-        let mut names = BTreeMap::new();
-        let mut rules = Vec::with_capacity(clusters.len());
-        for (
-            index,
-            Cluster {
-                selector,
-                cookie_name,
-                policy,
-            },
-        ) in clusters.iter().enumerate()
-        {
-            let (prefix, cookie_name) = match selector {
-                Selector::Name(name) => {
-                    names.insert(name.clone(), index);
-                    let derived = || derived_name(name.as_bytes());
-                    (None, Some(cookie_name.clone().unwrap_or_else(derived)))
-                }
-                Selector::Prefix(prefix) => (Some(prefix.clone()), None),
-            };
-            rules.push(Rule {
-                prefix,
-                cookie_name,
-                policy: policy.clone(),
-            });
+        let rules = clusters.iter().map(|cluster| Rule {
+            cookie_name: cluster.known_cookie_name().map(Cow::into_owned),
+            policy: cluster.policy.clone(),
+        });
+        Self {
+            finder: Finder::new(clusters),
+            rules: rules.collect(),
         }
-        Self { names, rules }
     }
 
     /// Finds the rule for the cluster with this name; `None` leaves its requests alone.
     #[must_use]
     pub fn find(&self, cluster: &[u8]) -> Option<Match<'_>> {
-        // A configured name is text, so a name that is none can match a prefix only.
-        let exact = str::from_utf8(cluster)
-            .ok()
-            .and_then(|name| self.names.get(name));
-        let rule = match exact {
-            Some(index) => self.rules.get(*index)?,
-            None => self.rules.iter().find(|rule| {
-                rule.prefix
-                    .as_ref()
-                    .is_some_and(|prefix| cluster.starts_with(prefix.as_bytes()))
-            })?,
-        };
+        let rule = self.rules.get(self.finder.find(cluster)?)?;
         let cookie_name = match &rule.cookie_name {
             Some(name) => Cow::Borrowed(name.as_str()),
             None => Cow::Owned(derived_name(cluster)),
@@ -127,16 +108,6 @@ impl Matcher {
             policy: &rule.policy,
             cookie_name,
         })
-    }
-}
-
-impl Selector {
-    /// Tells selectors apart.
-    pub(super) fn to_text(&self) -> String {
-        match self {
-            Self::Name(name) => format!("name {name}"),
-            Self::Prefix(prefix) => format!("prefix {prefix}"),
-        }
     }
 }
 
@@ -160,28 +131,6 @@ pub(super) fn derived_name(cluster: &[u8]) -> String {
         name.push_str(&format!("~{:016x}", fnv1a_64(cluster)));
     }
     name
-}
-
-/// Says whether a byte may stand in a token. SOURCE: RFC 9110 section 5.6.2.
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 #[cfg(test)]

@@ -3,29 +3,19 @@
 use alloc::{format, string::String, vec::Vec};
 
 use super::{
-    clusters::{Cluster, Selector, is_token},
+    clusters::Cluster,
     decision::Policy,
     key::Key,
     keys::{self, KeyRing},
-    raw::{RawConfig, RawKeys, RawTrust, Role},
+    raw::{RawCluster, RawConfig, RawInStack, RawKeys},
     rules::{check_clusters, check_without_endpoints},
 };
 use crate::{
+    chain::{Draft, RawSettings, Role, Settings, refuse_shared, write_endpoints},
     config::{Problem, Problems, Redacted, format_duration, from_json, write_json_string},
     digest::fnv1a_64,
     endpoints,
 };
-
-/// Are headers that cannot name an endpoint, because something else lives in them.
-const TAKEN_HEADERS: [&str; 7] = [
-    "connection",
-    "content-length",
-    "cookie",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Is the checked configuration of the sticky-session filter.
 ///
@@ -35,10 +25,8 @@ pub struct Config {
     clusters: Vec<Cluster>,
     key_source: KeySource,
     keys: KeyRing,
-    endpoint_header: String,
-    reason_header: bool,
+    settings: Settings,
     endpoints: Option<endpoints::Config>,
-    role: Role,
 }
 
 /// Says where the keys came from.
@@ -62,71 +50,89 @@ impl Config {
         environment: impl FnOnce(&str) -> Option<String>,
     ) -> Result<Self, Vec<Problem>> {
         let raw: RawConfig = from_json(text, "$.keys").map_err(|problem| Vec::from([problem]))?;
-        let RawTrust::None = raw.trust;
-        let mut problems = Problems::new();
-        let clusters = check_clusters(&raw.clusters, &raw.endpoint_header, &mut problems);
-        check_endpoint_header(&raw.endpoint_header, &mut problems);
-        let (key_source, keys) = match raw.role {
-            Role::Listener => check_keys(raw.keys, environment, &mut problems),
-            Role::Upstream => check_no_keys(raw.keys, &mut problems),
+        let settings = RawSettings {
+            endpoints: raw.endpoints,
+            endpoint_header: raw.endpoint_header,
+            reason_header: raw.reason_header,
+            trust: raw.trust,
+            role: raw.role,
         };
-        if raw.role == Role::Upstream && raw.endpoints.is_none() {
-            problems.push(Problem::new(
-                "$.endpoints",
-                "upstream-role-without-endpoints",
-                "must be set where $.role is \"upstream\", got null",
-                "it watches for the picture of the endpoints and does nothing else",
-            ));
-        }
-        if raw.endpoints.is_none() {
-            check_without_endpoints(&raw.clusters, &mut problems);
-        }
-        let endpoints = raw
-            .endpoints
-            .as_ref()
-            .and_then(|raw| endpoints::Config::check(raw, "$.endpoints", &mut problems));
-        match keys {
-            Some(keys) if problems.is_empty() => Ok(Self {
-                clusters,
-                key_source,
-                keys,
-                endpoint_header: raw.endpoint_header,
-                reason_header: raw.reason_header,
-                endpoints,
-                role: raw.role,
-            }),
-            _ => Err(problems.into_sorted()),
-        }
+        let mut problems = Problems::new();
+        let draft = Draft::new(settings, &mut problems);
+        let own = Own {
+            clusters: raw.clusters,
+            keys: raw.keys,
+            path: "$",
+        };
+        own.check(&draft, Some(environment), &mut problems)
+            .filter(|_| problems.is_empty())
+            .ok_or_else(|| problems.into_sorted())
+    }
+
+    /// Checks the filter's object in a stack, at `path`. Without an `environment` keys that are there
+    /// are not asked for. `None` where there is a problem, maybe of the stack's settings.
+    pub(crate) fn check(
+        object: &RawInStack,
+        path: &str,
+        draft: &Draft,
+        environment: Option<impl FnOnce(&str) -> Option<String>>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let RawInStack {
+            clusters,
+            keys,
+            endpoints,
+            endpoint_header,
+            reason_header,
+            trust,
+            role,
+        } = object;
+        let shared = [
+            ("endpoints", *endpoints),
+            ("endpoint_header", *endpoint_header),
+            ("reason_header", *reason_header),
+            ("trust", *trust),
+            ("role", *role),
+        ];
+        refuse_shared(shared, path, problems);
+        let own = Own {
+            clusters: clusters.clone(),
+            keys: keys.clone(),
+            path,
+        };
+        own.check(draft, environment, problems)
     }
 
     /// Writes the configuration with every default, in the order of the documentation; inline keys
     /// as `[redacted]`.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json = String::from("{\"clusters\":[");
+        let mut json = String::from("{");
+        self.write_own(&mut json);
+        json.push(',');
+        self.settings.write_headers(&mut json);
+        json.push(',');
+        write_endpoints(&mut json, self.endpoints.as_ref());
+        json.push(',');
+        self.settings.write_role(&mut json);
+        json.push('}');
+        json
+    }
+
+    /// Appends the fields that are the filter's own.
+    pub(crate) fn write_own(&self, json: &mut String) {
+        json.push_str("\"clusters\":[");
         for (index, cluster) in self.clusters.iter().enumerate() {
             json.push_str(if index == 0 { "{" } else { ",{" });
-            write_cluster(&mut json, cluster);
+            write_cluster(json, cluster);
             json.push('}');
         }
         json.push_str("],\"keys\":{");
         match &self.key_source {
-            KeySource::Environment(name) => write_text(&mut json, "environment", Some(name)),
-            KeySource::Inline(_) => write_text(&mut json, "inline", Some("[redacted]")),
+            KeySource::Environment(name) => write_text(json, "environment", Some(name)),
+            KeySource::Inline(_) => write_text(json, "inline", Some("[redacted]")),
         }
-        json.push_str("},");
-        write_text(&mut json, "endpoint_header", Some(&self.endpoint_header));
-        json.push_str(",\"reason_header\":");
-        json.push_str(if self.reason_header { "true" } else { "false" });
-        json.push_str(",\"trust\":\"none\",\"endpoints\":");
-        match &self.endpoints {
-            Some(endpoints) => endpoints.write_json(&mut json),
-            None => json.push_str("null"),
-        }
-        json.push(',');
-        write_text(&mut json, "role", Some(self.role.as_str()));
         json.push('}');
-        json
     }
 
     /// Names the configuration: equal ones have equal digests, on every machine. Keys have no part
@@ -157,13 +163,13 @@ impl Config {
     /// Is the request header that names the endpoint, in lower case.
     #[must_use]
     pub fn endpoint_header(&self) -> &str {
-        &self.endpoint_header
+        self.settings.endpoint_header()
     }
 
     /// Says whether responses carry the reasons.
     #[must_use]
     pub const fn has_reason_header(&self) -> bool {
-        self.reason_header
+        self.settings.has_reason_header()
     }
 
     /// Says how the clusters' endpoints are known; `None`: not at all.
@@ -175,7 +181,7 @@ impl Config {
     /// Says where the filter stands.
     #[must_use]
     pub const fn role(&self) -> Role {
-        self.role
+        self.settings.role()
     }
 }
 
@@ -184,10 +190,8 @@ impl PartialEq for Config {
     fn eq(&self, other: &Self) -> bool {
         self.clusters == other.clusters
             && self.key_source == other.key_source
-            && self.endpoint_header == other.endpoint_header
-            && self.reason_header == other.reason_header
+            && self.settings == other.settings
             && self.endpoints == other.endpoints
-            && self.role == other.role
     }
 }
 
@@ -203,10 +207,7 @@ fn write_cluster(json: &mut String, cluster: &Cluster) {
         table_size,
         attributes,
     } = &cluster.policy;
-    match &cluster.selector {
-        Selector::Name(name) => write_text(json, "name", Some(name)),
-        Selector::Prefix(prefix) => write_text(json, "prefix", Some(prefix)),
-    }
+    cluster.selector.write_json(json);
     json.push_str(",\"cookie\":{");
     write_text(json, "name", cluster.cookie_name.as_deref());
     json.push(',');
@@ -261,30 +262,65 @@ fn write_text(json: &mut String, name: &str, value: Option<&str>) {
     }
 }
 
-fn check_endpoint_header(name: &str, problems: &mut Problems) {
-    let legal = |byte: u8| is_token(byte) && !byte.is_ascii_uppercase();
-    if name.is_empty() || !name.bytes().all(legal) || TAKEN_HEADERS.contains(&name) {
-        problems.push(Problem::new(
-            "$.endpoint_header",
-            "endpoint-header-invalid",
-            format!("must be a header name in lower case that nothing else uses, got {name:?}"),
-            "write what the cluster's override_host reads, such as \"x-tidegate-endpoint\"",
-        ));
+/// Is what is the filter's own, as it is written, and the path where it stands.
+struct Own<'a> {
+    clusters: Vec<RawCluster>,
+    keys: RawKeys,
+    path: &'a str,
+}
+
+impl Own<'_> {
+    fn check(
+        self,
+        draft: &Draft,
+        environment: Option<impl FnOnce(&str) -> Option<String>>,
+        problems: &mut Problems,
+    ) -> Option<Config> {
+        let raw = &draft.raw;
+        let path = format!("{}.clusters", self.path);
+        let clusters = check_clusters(&self.clusters, &raw.endpoint_header, &path, problems);
+        if raw.endpoints.is_none() {
+            check_without_endpoints(&self.clusters, &path, problems);
+        }
+        let path = format!("{}.keys", self.path);
+        let (key_source, keys) = match raw.role {
+            Role::Listener => check_keys(self.keys, &path, environment, problems),
+            Role::Upstream => check_no_keys(self.keys, &path, problems),
+        };
+        if raw.role == Role::Upstream && raw.endpoints.is_none() {
+            problems.push(Problem::new(
+                "$.endpoints",
+                "upstream-role-without-endpoints",
+                "must be set where $.role is \"upstream\", got null",
+                "it watches for the picture of the endpoints and does nothing else",
+            ));
+        }
+        Some(Config {
+            clusters,
+            key_source,
+            keys: keys?,
+            settings: draft.settings.clone()?,
+            endpoints: draft.endpoints.clone(),
+        })
     }
 }
 
 fn check_keys(
     raw: RawKeys,
-    environment: impl FnOnce(&str) -> Option<String>,
+    path: &str,
+    environment: Option<impl FnOnce(&str) -> Option<String>>,
     problems: &mut Problems,
 ) -> (KeySource, Option<KeyRing>) {
     match raw {
         RawKeys::Inline(text) => {
-            let ring = keys::parse_at(text.expose(), "$.keys.inline", problems);
+            let ring = keys::parse_at(text.expose(), &format!("{path}.inline"), problems);
             (KeySource::Inline(text), ring)
         }
         RawKeys::Environment(name) => {
-            let path = "$.keys.environment";
+            let path = format!("{path}.environment");
+            let Some(environment) = environment else {
+                return (KeySource::Environment(name), Some(KeyRing::none()));
+            };
             let ring = if !is_variable_name(&name) {
                 // Not shown: whoever mistakes this field for the other one writes the keys here.
                 problems.push(Problem::new(
@@ -295,7 +331,7 @@ fn check_keys(
                 ));
                 None
             } else if let Some(text) = environment(&name) {
-                keys::parse_at(&text, path, problems)
+                keys::parse_at(&text, &path, problems)
             } else {
                 problems.push(Problem::new(
                     path,
@@ -312,12 +348,16 @@ fn check_keys(
 }
 
 /// Takes no keys: a VM that only watches how attempts end has no use for a secret.
-fn check_no_keys(raw: RawKeys, problems: &mut Problems) -> (KeySource, Option<KeyRing>) {
+fn check_no_keys(
+    raw: RawKeys,
+    path: &str,
+    problems: &mut Problems,
+) -> (KeySource, Option<KeyRing>) {
     match raw {
         RawKeys::Environment(name) => (KeySource::Environment(name), Some(KeyRing::none())),
         RawKeys::Inline(text) => {
             problems.push(Problem::new(
-                "$.keys.inline",
+                format!("{path}.inline"),
                 "keys-with-upstream-role",
                 "must not be set where $.role is \"upstream\"",
                 "leave `keys` out",

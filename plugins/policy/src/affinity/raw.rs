@@ -10,7 +10,12 @@ use super::{
     set_cookie::{SameSite, Secure},
     standing::WhenDraining,
 };
-use crate::{config::Redacted, endpoints::RawEndpoints, successor::TableSize};
+use crate::{
+    chain::{self, Elsewhere, Role, Trust},
+    config::Redacted,
+    endpoints::RawEndpoints,
+    successor::TableSize,
+};
 
 /// Keeps every session on the endpoint that served it first.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,14 +31,14 @@ pub(super) struct RawConfig {
     pub(super) keys: RawKeys,
     /// The request header that `override_host` reads the endpoint from, in lower case. A client's
     /// own copy is removed.
-    #[serde(default = "default_endpoint_header")]
+    #[serde(default = "chain::default_endpoint_header")]
     pub(super) endpoint_header: String,
     /// Whether every response says in `x-tidegate-reason` what was decided and why.
     #[serde(default)]
     pub(super) reason_header: bool,
     /// Whose headers under our names are believed.
     #[serde(default)]
-    pub(super) trust: RawTrust,
+    pub(super) trust: Trust,
     /// How the clusters' endpoints are known; null for not at all: then the proxy alone knows who is
     /// there.
     #[serde(default)]
@@ -41,6 +46,35 @@ pub(super) struct RawConfig {
     /// Where the filter stands.
     #[serde(default)]
     pub(super) role: Role,
+}
+
+/// Keeps every session on the endpoint that served it first.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
+#[cfg_attr(feature = "schema", schemars(rename = "StickySessionInStack"))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct RawInStack {
+    /// The clusters whose sessions are kept, 1 to 1024 of them. The first that matches holds, exact
+    /// names before prefixes. This filter leaves requests to other clusters alone.
+    pub(super) clusters: Vec<RawCluster>,
+    /// Where the keys come from.
+    #[serde(default)]
+    pub(super) keys: RawKeys,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) endpoints: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) endpoint_header: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) reason_header: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) trust: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) role: Elsewhere,
 }
 
 /// One rule. Exactly one of `name` and `prefix` is set.
@@ -127,39 +161,6 @@ pub(super) enum RawKeys {
     Inline(Redacted),
 }
 
-/// Whose headers under our names are believed.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Trust"))]
-#[serde(expecting = "a string", rename_all = "snake_case")]
-pub(super) enum RawTrust {
-    /// Nobody's: a client's copies are removed.
-    #[default]
-    None,
-}
-
-/// Says where a filter stands.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[serde(expecting = "a string", rename_all = "snake_case")]
-pub enum Role {
-    /// In a listener's chain: once per request. It decides.
-    #[default]
-    Listener,
-    /// In a cluster's chain, in a VM of its own: once per attempt. It only watches how attempts end.
-    Upstream,
-}
-
-impl Role {
-    /// Is the name in the configuration.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Listener => "listener",
-            Self::Upstream => "upstream",
-        }
-    }
-}
-
 impl Default for RawCluster {
     fn default() -> Self {
         Self {
@@ -193,10 +194,6 @@ impl Default for RawKeys {
     fn default() -> Self {
         Self::Environment(String::from("TIDEGATE_STICKY_KEYS"))
     }
-}
-
-fn default_endpoint_header() -> String {
-    String::from("x-tidegate-endpoint")
 }
 
 /// Is the JSON Schema of the configuration.

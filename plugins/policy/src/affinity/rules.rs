@@ -1,10 +1,10 @@
 //! Checks the rules of a configuration.
 
-use alloc::{collections::BTreeMap, format, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::time::Duration;
 
 use super::{
-    clusters::{Cluster, Selector, derived_name, is_token},
+    clusters::Cluster,
     decision::Policy,
     key::{FirstRequest, Key},
     raw::{RawCluster, RawCookie, RawKey},
@@ -12,14 +12,11 @@ use super::{
     standing::WhenDraining,
 };
 use crate::{
-    config::{Problem, Problems, format_duration, parse_duration},
+    clusters::{self, Selector},
+    config::{Problem, Problems, format_duration, is_token, parse_duration},
     hygiene,
     successor::{MAX_TABLE_SIZE, MIN_TABLE_SIZE, TableError, TableSize},
 };
-
-/// Is how many rules there may be. More would make every request to a cluster that is not listed
-/// search for long, and one prefix says the same as many names.
-const MAX_CLUSTERS: usize = 1024;
 
 /// Is the shortest TTL. Below a second a cookie, which carries whole seconds, would always be over.
 const MIN_TTL: Duration = Duration::from_secs(1);
@@ -43,69 +40,39 @@ const MAX_COOKIE_PATH_BYTES: usize = 1024;
 /// with it.
 const MAX_QUERY_NAME_BYTES: usize = 128;
 
-/// Checks all rules; those that are in order come back.
+/// Checks the rules at `path` (`$.clusters`); those that are in order come back.
 pub(super) fn check_clusters(
     raw: &[RawCluster],
     endpoint_header: &str,
+    path: &str,
     problems: &mut Problems,
 ) -> Vec<Cluster> {
-    if raw.is_empty() {
-        problems.push(Problem::new(
-            "$.clusters",
-            "clusters-empty",
-            "must list at least one cluster, got none",
-            "write [{\"name\": \"…\"}], or [{\"prefix\": \"\"}] for all",
-        ));
-    }
-    if raw.len() > MAX_CLUSTERS {
-        problems.push(Problem::new(
-            "$.clusters",
-            "clusters-too-many",
-            format!(
-                "must list at most {MAX_CLUSTERS} clusters, got {}",
-                raw.len()
-            ),
-            "a prefix covers many",
-        ));
-        return Vec::new();
-    }
-    let mut selectors = BTreeMap::new();
-    let mut cookie_names = BTreeMap::new();
-    let mut clusters = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let path = format!("$.clusters[{index}]");
-        let Some(cluster) = check_cluster(raw, endpoint_header, &path, problems) else {
+    let rules = clusters::check_rules(raw, path, problems, |raw, path, problems| {
+        check_cluster(raw, endpoint_header, path, problems)
+    });
+    let mut places = BTreeMap::new();
+    for (place, cluster) in &rules {
+        // A prefix has no cookie of its own: each of its clusters derives one.
+        let Some(cookie_name) = cluster.known_cookie_name() else {
             continue;
         };
-        if let Some(earlier) = selectors.insert(cluster.selector.to_text(), index) {
+        if let Some(earlier) = places.insert(String::from(&*cookie_name), place) {
             problems.push(Problem::new(
-                path,
-                "cluster-duplicate",
-                format!("must differ from the other clusters, got what $.clusters[{earlier}] has"),
-                "only the first would ever hold",
+                format!("{path}[{place}].cookie.name"),
+                "cookie-name-duplicate",
+                format!(
+                    "must differ from the other clusters' names, got {cookie_name:?} of \
+                     {path}[{earlier}]"
+                ),
+                "two clusters with one name would replace each other's cookies",
             ));
-        } else if let Selector::Name(name) = &cluster.selector {
-            let derived = || derived_name(name.as_bytes());
-            let cookie_name = cluster.cookie_name.clone().unwrap_or_else(derived);
-            if let Some(earlier) = cookie_names.insert(cookie_name.clone(), index) {
-                problems.push(Problem::new(
-                    format!("{path}.cookie.name"),
-                    "cookie-name-duplicate",
-                    format!(
-                        "must differ from the other clusters' names, got {cookie_name:?} of \
-                         $.clusters[{earlier}]"
-                    ),
-                    "two clusters with one name would replace each other's cookies",
-                ));
-            }
         }
-        clusters.push(cluster);
     }
-    clusters
+    rules.into_iter().map(|(_, cluster)| cluster).collect()
 }
 
 /// Refuses what does nothing as long as nothing is known of the endpoints.
-pub(super) fn check_without_endpoints(raw: &[RawCluster], problems: &mut Problems) {
+pub(super) fn check_without_endpoints(raw: &[RawCluster], path: &str, problems: &mut Problems) {
     for (index, raw) in raw.iter().enumerate() {
         let fields = [
             (
@@ -120,7 +87,7 @@ pub(super) fn check_without_endpoints(raw: &[RawCluster], problems: &mut Problem
         ];
         for (field, _) in fields.into_iter().filter(|(_, is_set)| *is_set) {
             problems.push(Problem::new(
-                format!("$.clusters[{index}].{field}"),
+                format!("{path}[{index}].{field}"),
                 "needs-endpoints",
                 "must have its default where $.endpoints is null",
                 "it does nothing as long as nothing is known of the endpoints",
@@ -135,29 +102,7 @@ fn check_cluster(
     path: &str,
     problems: &mut Problems,
 ) -> Option<Cluster> {
-    let selector = match (&raw.name, &raw.prefix) {
-        (Some(name), None) if name.is_empty() => {
-            problems.push(Problem::new(
-                format!("{path}.name"),
-                "cluster-name-empty",
-                "must not be empty, got \"\"",
-                "write the name of an Envoy cluster, or \"prefix\": \"\" for all",
-            ));
-            None
-        }
-        (Some(name), None) => Some(Selector::Name(name.clone())),
-        (None, Some(prefix)) => Some(Selector::Prefix(prefix.clone())),
-        (name, _) => {
-            let got = if name.is_some() { "both" } else { "none" };
-            problems.push(Problem::new(
-                path,
-                "cluster-selector",
-                format!("must have exactly one of `name` and `prefix`, got {got}"),
-                "",
-            ));
-            None
-        }
-    };
+    let selector = Selector::check(raw.name.as_deref(), raw.prefix.as_deref(), path, problems);
     check_cookie(raw, &format!("{path}.cookie"), problems);
     let ttl = check_duration(
         &raw.ttl,

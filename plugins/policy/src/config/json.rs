@@ -233,7 +233,25 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
         }
     }
 
-    forward_to_deserialize_any! { char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any }
+    /// Goes over a value of any shape.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
+        match self.lexer.peek() {
+            Some(b'{') => self.deserialize_map(visitor),
+            Some(b'[') => self.deserialize_seq(visitor),
+            Some(b'"') => self.deserialize_string(visitor),
+            Some(b't' | b'f') => self.deserialize_bool(visitor),
+            Some(b'n') => {
+                self.lexer.word("null")?;
+                visitor.visit_unit()
+            }
+            _ => {
+                self.lexer.number()?;
+                visitor.visit_unit()
+            }
+        }
+    }
+
+    forward_to_deserialize_any! { char bytes byte_buf unit unit_struct tuple tuple_struct }
 }
 
 /// Reads the items of an array whose bracket is behind us.

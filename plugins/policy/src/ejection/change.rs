@@ -3,7 +3,10 @@
 use thiserror::Error;
 
 use super::combine::Verdict;
-use crate::{snapshot::Endpoint, units::Ppm};
+use crate::{
+    snapshot::{EjectionCause, Endpoint},
+    units::Ppm,
+};
 
 /// Is how many endpoints are judged, as many as a snapshot has: 1.5 MB of the leader's memory.
 pub const MAX_ENDPOINTS: usize = 10_000;
@@ -36,11 +39,17 @@ impl Cause {
     /// Is the name in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// Is the cause without its numbers, as a snapshot keeps it.
+    #[must_use]
+    pub const fn kind(self) -> EjectionCause {
         match self {
-            Self::GatewayRow { .. } => "gateway_row",
-            Self::LocalRow { .. } => "local_row",
-            Self::ExcessRate { .. } => "excess_rate",
-            Self::TrialFailed => "trial_failed",
+            Self::GatewayRow { .. } => EjectionCause::GatewayRow,
+            Self::LocalRow { .. } => EjectionCause::LocalRow,
+            Self::ExcessRate { .. } => EjectionCause::ExcessRate,
+            Self::TrialFailed => EjectionCause::TrialFailed,
         }
     }
 }

@@ -243,7 +243,10 @@ impl<K: Clone + Ord> Judge<K> {
             }
             let event = match before {
                 State::Trial { .. } if record.succeeded => Event::Succeeded,
-                State::Trial { .. } if record.failed => Event::Failed { draw: draw() },
+                // One that is not ready has its trial once it is.
+                State::Trial { .. } if record.failed && record.others == Fitness::Available => {
+                    Event::Failed { draw: draw() }
+                }
                 _ => Event::Tick,
             };
             let Ok(after) = before.next(event, &self.config.times, self.elapsed) else {

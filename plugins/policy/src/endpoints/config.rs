@@ -8,10 +8,14 @@ use core::time::Duration;
 
 pub use raw::RawEndpoints;
 
+pub use crate::clusters::Selector;
+
 use crate::{
     config::{format_duration, write_json_string},
     digest::fnv1a_64,
+    ejection,
     membership::Listing,
+    passive::FailureStatuses,
     probe,
 };
 
@@ -22,17 +26,10 @@ pub struct Config {
     pub(crate) source: Source,
     pub(crate) probe: Option<probe::Config>,
     pub(crate) drain_window: Duration,
+    pub(crate) failure_statuses: FailureStatuses,
+    pub(crate) ejection: Option<ejection::Config>,
     pub(crate) stale_after: Duration,
     pub(crate) status_path: Option<String>,
-}
-
-/// Says which clusters are known.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Selector {
-    /// The one with exactly this name.
-    Name(String),
-    /// All whose name begins like this; empty means all. They are known once a request goes there.
-    Prefix(String),
 }
 
 /// Says where endpoints are known from.
@@ -177,14 +174,8 @@ impl Config {
     fn write_picture(&self, json: &mut String) {
         json.push_str("{\"clusters\":[");
         for (index, selector) in self.clusters.iter().enumerate() {
-            let (field, text) = match selector {
-                Selector::Name(name) => ("name", name),
-                Selector::Prefix(prefix) => ("prefix", prefix),
-            };
-            json.push_str(if index == 0 { "{\"" } else { ",{\"" });
-            json.push_str(field);
-            json.push_str("\":");
-            write_json_string(json, text);
+            json.push_str(if index == 0 { "{" } else { ",{" });
+            selector.write_json(json);
             json.push('}');
         }
         json.push_str("],\"source\":");
@@ -196,6 +187,16 @@ impl Config {
         }
         json.push_str(",\"drain_window\":");
         write_json_string(json, &format_duration(self.drain_window));
+        json.push_str(",\"failure_statuses\":[");
+        for (index, status) in self.failure_statuses.iter().enumerate() {
+            json.push_str(if index == 0 { "" } else { "," });
+            json.push_str(&format!("{status}"));
+        }
+        json.push_str("],\"ejection\":");
+        match &self.ejection {
+            Some(ejection) => ejection.write_json(json),
+            None => json.push_str("null"),
+        }
     }
 
     /// Are the clusters to know; none for all.
@@ -209,11 +210,8 @@ impl Config {
     #[must_use]
     pub fn knows(&self, cluster: &[u8]) -> bool {
         let is_source = self.source.cluster().map(str::as_bytes) == Some(cluster);
-        let is_listed = self.clusters.is_empty()
-            || self.clusters.iter().any(|selector| match selector {
-                Selector::Name(name) => name.as_bytes() == cluster,
-                Selector::Prefix(prefix) => cluster.starts_with(prefix.as_bytes()),
-            });
+        let is_listed =
+            self.clusters.is_empty() || self.clusters.iter().any(|selector| selector.has(cluster));
         is_listed && !is_source
     }
 
@@ -233,6 +231,18 @@ impl Config {
     #[must_use]
     pub const fn drain_window(&self) -> Duration {
         self.drain_window
+    }
+
+    /// Are the statuses of an endpoint that count as its failure.
+    #[must_use]
+    pub const fn failure_statuses(&self) -> FailureStatuses {
+        self.failure_statuses
+    }
+
+    /// Says how endpoints are ejected for their traffic's failures; `None`: not at all.
+    #[must_use]
+    pub const fn ejection(&self) -> Option<&ejection::Config> {
+        self.ejection.as_ref()
     }
 
     /// Is how old the picture may get until requests do without it.

@@ -14,7 +14,7 @@
 //! O(clusters + bytes of the versions), and O(bytes) for each snapshot that changed.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
-use core::time::Duration;
+use core::{num::NonZeroU32, time::Duration};
 
 use crate::{
     snapshot::{
@@ -101,6 +101,7 @@ pub struct Follower {
     held: BTreeMap<String, (Version, Checked)>,
     /// Are the versions whose snapshots are to be read at this tick.
     offered: BTreeMap<String, Version>,
+    workers: NonZeroU32,
     counts: FollowCounts,
 }
 
@@ -113,6 +114,7 @@ impl Follower {
             stale_after,
             held: BTreeMap::new(),
             offered: BTreeMap::new(),
+            workers: NonZeroU32::MIN,
             counts: FollowCounts {
                 taken: 0,
                 refused: 0,
@@ -144,6 +146,7 @@ impl Follower {
                 }
             })
             .inspect_err(|_| increment(&mut self.counts.refused))?;
+        self.workers = versions.workers();
         let wanted: BTreeMap<&str, Option<Version>> = clusters
             .into_iter()
             .take(MAX_FOLLOWED)
@@ -224,6 +227,13 @@ impl Follower {
             };
             (cluster.as_str(), known)
         })
+    }
+
+    /// Is how many VMs of the proxy take requests, by the last versions that were read; 1 until
+    /// that is known.
+    #[must_use]
+    pub const fn workers(&self) -> NonZeroU32 {
+        self.workers
     }
 
     /// Is what was counted.

@@ -1,7 +1,7 @@
 //! What the one VM does that holds the lease.
 //!
 //! Model: a source's answers become the membership of each cluster, probes and reports what is
-//! known of its endpoints, and both a snapshot. A membership that changed makes the snapshot anew,
+//! known of its endpoints, a judge ejects by the traffic's failures, and all that makes a snapshot. A membership that changed makes the snapshot anew,
 //! in a tick; an answer to a probe and a report change records of it.
 //! Cold start: of a predecessor's snapshots, where there are some ([`Lead::restore`]): nobody who
 //! was not available becomes available by a takeover.
@@ -20,6 +20,7 @@ mod reading;
 mod reports;
 mod source;
 mod state;
+mod traffic;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -27,7 +28,7 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::time::Duration;
+use core::{num::NonZeroU32, time::Duration};
 
 pub use calls::{Answer, Call, CallKey, SourceError};
 
@@ -42,6 +43,7 @@ use super::{
     config::{Config, Selector, Source},
 };
 use crate::{
+    ejection::{Cause, others_of},
     membership::{Limits, Membership, timer::Timer},
     probe::{self, DRAIN_HEADER, INSTANCE_HEADER, Outcome, Probe, Prober},
     slots::SlotTable,
@@ -91,13 +93,22 @@ pub struct LeadCounts {
     pub source_errors: u64,
     /// Reports of VMs that were overwritten before they were read.
     pub reports_lost: u64,
+    /// Endpoints that failed enough to be ejected while too few others were available.
+    pub ejections_spared: u64,
 }
 
 /// Is what has happened since it was asked last, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Happened {
+    /// An endpoint was ejected for its traffic's failures.
+    Ejected {
+        /// Says for which.
+        cause: Cause,
+    },
     /// A probe was answered, or nobody answered it.
     Probed(Outcome),
+    /// An endpoint was readmitted after an ejection.
+    Readmitted,
     /// An answer of the source was not used.
     SourceFailed(SourceError),
 }
@@ -218,7 +229,12 @@ impl Lead {
         let window = self.config.drain_window();
         let members = view.iter().map(|entry| {
             let zone = str::from_utf8(entry.zone).unwrap_or_default();
-            let member = member_of(&entry.endpoint, is_learned, window, confirmed_at);
+            // What traffic said goes to the judge, and would else be taken for the others' opinion.
+            let others = Endpoint {
+                state: others_of(entry.endpoint.state, now),
+                ..entry.endpoint
+            };
+            let member = member_of(&others, is_learned, window, confirmed_at);
             (entry.address.into(), zone, member)
         });
         let listed_at = (!is_learned).then_some(confirmed_at);
@@ -273,6 +289,7 @@ impl Lead {
             }
         }
         self.rebuild(now, draw);
+        self.judge(now, draw);
         self.probe(now, draw);
     }
 
@@ -419,7 +436,8 @@ impl Lead {
         if self.board(cluster).is_some() {
             return;
         }
-        let board = Board::new(cluster, self.configuration, self.epoch);
+        let ejection = self.config.ejection().copied();
+        let board = Board::new(cluster, self.configuration, self.epoch, ejection);
         self.boards.push(board);
         self.asker.add(cluster);
     }
@@ -515,6 +533,7 @@ impl Lead {
             self.counts.probe_failures = self.counts.probe_failures.saturating_add(1);
         }
         let target = change.key;
+        self.try_by_probe(&target, change.outcome, now);
         let (Some(board), Some(prober)) = (self.boards.get_mut(target.board), self.prober.as_ref())
         else {
             return;
@@ -530,6 +549,8 @@ impl Lead {
     fn versions(&mut self, now: WallTime) -> Publication {
         let is_asked = self.config.source().cluster().is_some();
         let mut versions = Versions::new(self.configuration, self.epoch);
+        let workers = u32::try_from(self.slots.live_with_streams()).unwrap_or(u32::MAX);
+        versions.workers = NonZeroU32::new(workers).unwrap_or(NonZeroU32::MIN);
         for board in &mut self.boards {
             if !is_asked && board.confirmed_at.is_some() {
                 board.confirmed_at = Some(now);

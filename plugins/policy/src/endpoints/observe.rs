@@ -58,28 +58,12 @@ pub enum Attempt {
     },
     /// Answered as well, but nobody saw when the attempt began: no sample of the latency.
     UntimedSuccess,
-    /// Answered by the endpoint with a status that counts as its failure: 502, 503 or 504, and what
-    /// a configuration adds.
+    /// Answered by the endpoint with a status that the block counts as its failure.
     GatewayFailure,
     /// Given up by the proxy: connect failure, reset, time-out.
     LocalFailure,
     /// Says nothing about the endpoint, but that it is there: 429, an answer of another filter.
     Neutral,
-}
-
-impl Attempt {
-    /// Is what an endpoint's response says, whose headers came after `latency`. No status, or one
-    /// that is none, says nothing.
-    #[must_use]
-    pub fn of_response(status: u16, latency: Duration) -> Self {
-        match status {
-            502..=504 => Self::GatewayFailure,
-            429 | ..100 => Self::Neutral,
-            _ => Self::Success {
-                latency_us: u32::try_from(latency.as_micros()).unwrap_or(u32::MAX),
-            },
-        }
-    }
 }
 
 /// Counts what an observer could not take in. Saturates.

@@ -1,29 +1,22 @@
 //! The configuration, checked.
 
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use core::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    raw::{Observe, RawBalance, RawCluster, RawConfig, RawPanic, RawTrust},
+    raw::{Observe, RawBalance, RawCluster, RawConfig, RawInStack, RawPanic},
     rules::Rule,
 };
 use crate::{
-    affinity::Role,
-    config::{
-        Fields, Problem, Problems, format_duration, format_ppm, from_json, write_json_string,
-    },
+    chain::{Draft, RawSettings, Role, Settings, refuse_shared, write_endpoints},
+    clusters::{self, Selector},
+    config::{Fields, Problem, Problems, format_duration, format_ppm, from_json},
     digest::fnv1a_64,
-    ejection,
-    endpoints::{self, Selector},
+    ejection, endpoints,
     fallback::MAX_ENTRIES,
     panic_mode,
-    passive::FailureStatuses,
     units::Ppm,
 };
-
-/// Is how many rules there may be. More would make every request to a cluster that is not listed
-/// search for long, and one prefix says the same as many names.
-const MAX_CLUSTERS: usize = 1024;
 
 /// Is the range of the time for which a failure is recent. Above a minute a worker spares an
 /// endpoint that the leader has long readmitted.
@@ -57,27 +50,13 @@ const UTILISATION: RangeInclusive<u32> = 100_000..=1_000_000;
 /// Is the range of the concurrency. More is no limit of any endpoint.
 const CONCURRENCY: RangeInclusive<u32> = 1..=1_000_000;
 
-/// Are headers that cannot name endpoints, because something else lives in them.
-const TAKEN_HEADERS: [&str; 7] = [
-    "connection",
-    "content-length",
-    "cookie",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Is the checked configuration of the filter that routes by health.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     rules: Vec<Rule>,
-    ejection: Option<ejection::Config>,
     endpoints: endpoints::Config,
     observe: Observe,
-    endpoint_header: String,
-    reason_header: bool,
-    role: Role,
+    settings: Settings,
 }
 
 /// Says how requests are balanced.
@@ -102,59 +81,103 @@ impl Config {
     /// All problems, sorted by path. What is wrong with the shape is found alone.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let raw: RawConfig = from_json(text, "").map_err(|problem| Vec::from([problem]))?;
-        let RawTrust::None = raw.trust;
+        let settings = RawSettings {
+            endpoints: Some(raw.endpoints),
+            endpoint_header: raw.endpoint_header,
+            reason_header: raw.reason_header,
+            trust: raw.trust,
+            role: raw.role,
+        };
         let mut problems = Problems::new();
-        let endpoints = endpoints::Config::check(&raw.endpoints, "$.endpoints", &mut problems);
-        let ejection = raw
-            .ejection
-            .as_ref()
-            .and_then(|raw| ejection::Config::check(raw, "$.ejection", &mut problems));
-        let rules = check_rules(&raw.clusters, endpoints.as_ref(), &mut problems);
-        check_together(&rules, ejection.as_ref(), &mut problems);
-        check_endpoint_header(&raw.endpoint_header, &mut problems);
-        match endpoints {
-            Some(endpoints) if problems.is_empty() => Ok(Self {
-                rules: rules.into_iter().map(|(_, rule)| rule).collect(),
-                ejection,
-                endpoints,
-                observe: raw.observe,
-                endpoint_header: raw.endpoint_header,
-                reason_header: raw.reason_header,
-                role: raw.role,
-            }),
-            _ => Err(problems.into_sorted()),
+        let draft = Draft::new(settings, &mut problems);
+        Self::check_own(&raw.clusters, "$", raw.observe, &draft, &mut problems)
+            .filter(|_| problems.is_empty())
+            .ok_or_else(|| problems.into_sorted())
+    }
+
+    /// Checks the filter's object in a stack, at `path`. `None` where there is a problem, maybe of the
+    /// stack's settings.
+    pub(crate) fn check(
+        object: &RawInStack,
+        path: &str,
+        observe: Observe,
+        draft: &Draft,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let RawInStack {
+            clusters,
+            endpoints,
+            observe: no_observe,
+            endpoint_header,
+            reason_header,
+            trust,
+            role,
+        } = object;
+        let shared = [
+            ("endpoints", *endpoints),
+            ("observe", *no_observe),
+            ("endpoint_header", *endpoint_header),
+            ("reason_header", *reason_header),
+            ("trust", *trust),
+            ("role", *role),
+        ];
+        refuse_shared(shared, path, problems);
+        if draft.raw.endpoints.is_none() {
+            problems.push(Problem::new(
+                "$.endpoints",
+                "needs-endpoints",
+                format!("must be set where {path} is, got null"),
+                "without a picture of the endpoints there is nothing to choose by",
+            ));
         }
+        Self::check_own(clusters, path, observe, draft, problems)
+    }
+
+    /// Checks what is the filter's own.
+    fn check_own(
+        clusters: &[RawCluster],
+        path: &str,
+        observe: Observe,
+        draft: &Draft,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let path = format!("{path}.clusters");
+        let endpoints = draft.endpoints.as_ref();
+        let rules = clusters::check_rules(clusters, &path, problems, check_rule);
+        check_known(&rules, endpoints, &path, problems);
+        let ejection = endpoints.and_then(endpoints::Config::ejection);
+        check_together(&rules, ejection, &path, problems);
+        Some(Self {
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            endpoints: endpoints?.clone(),
+            observe,
+            settings: draft.settings.clone()?,
+        })
     }
 
     /// Writes the configuration with every default, in the order of the documentation.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json = String::from("{\"clusters\":[");
+        let mut json = String::from("{");
+        self.write_own(&mut json);
+        json.push(',');
+        write_endpoints(&mut json, Some(&self.endpoints));
+        json.push_str(&format!(",\"observe\":\"{}\",", self.observe.as_str()));
+        self.settings.write_headers(&mut json);
+        json.push(',');
+        self.settings.write_role(&mut json);
+        json.push('}');
+        json
+    }
+
+    /// Appends the fields that are the filter's own.
+    pub(crate) fn write_own(&self, json: &mut String) {
+        json.push_str("\"clusters\":[");
         for (index, rule) in self.rules.iter().enumerate() {
             json.push_str(if index == 0 { "{" } else { ",{" });
-            write_rule(&mut json, rule);
+            write_rule(json, rule);
         }
-        json.push_str("],\"ejection\":");
-        match &self.ejection {
-            Some(ejection) => ejection.write_json(&mut json),
-            None => json.push_str("null"),
-        }
-        json.push_str(",\"endpoints\":");
-        self.endpoints.write_json(&mut json);
-        json.push_str(&format!(
-            ",\"observe\":\"{}\",\"endpoint_header\":",
-            self.observe.as_str()
-        ));
-        write_json_string(&mut json, &self.endpoint_header);
-        let role = match self.role {
-            Role::Listener => "listener",
-            Role::Upstream => "upstream",
-        };
-        json.push_str(&format!(
-            ",\"reason_header\":{},\"trust\":\"none\",\"role\":\"{role}\"}}",
-            self.reason_header
-        ));
-        json
+        json.push(']');
     }
 
     /// Names the configuration: equal ones have equal digests, on every machine.
@@ -167,12 +190,6 @@ impl Config {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
-    }
-
-    /// Says how endpoints are ejected; `None`: not at all.
-    #[must_use]
-    pub const fn ejection(&self) -> Option<&ejection::Config> {
-        self.ejection.as_ref()
     }
 
     /// Says how the clusters' endpoints are known.
@@ -190,43 +207,31 @@ impl Config {
     /// Is the request header that names the endpoints, in lower case.
     #[must_use]
     pub fn endpoint_header(&self) -> &str {
-        &self.endpoint_header
+        self.settings.endpoint_header()
     }
 
     /// Says whether responses carry the reasons.
     #[must_use]
     pub const fn has_reason_header(&self) -> bool {
-        self.reason_header
+        self.settings.has_reason_header()
     }
 
     /// Says where the filter stands.
     #[must_use]
     pub const fn role(&self) -> Role {
-        self.role
+        self.settings.role()
     }
 }
 
 /// Writes the fields of a rule, and its last bracket.
 fn write_rule(json: &mut String, rule: &Rule) {
-    let (field, text) = match &rule.selector {
-        Selector::Name(name) => ("\"name\":", name),
-        Selector::Prefix(prefix) => ("\"prefix\":", prefix),
-    };
-    json.push_str(field);
-    write_json_string(json, text);
-    json.push_str(&format!(
-        ",\"attempts\":{},\"failure_statuses\":[",
-        rule.attempts
-    ));
-    for (index, status) in rule.failure_statuses.iter().enumerate() {
-        json.push_str(if index == 0 { "" } else { "," });
-        json.push_str(&format!("{status}"));
-    }
+    rule.selector.write_json(json);
     let balance = &rule.balance;
     json.push_str(&format!(
-        "],\"recent_failure\":\"{}\",\"balance\":{{\"latency_decay\":\"{}\",\
+        ",\"attempts\":{},\"recent_failure\":\"{}\",\"balance\":{{\"latency_decay\":\"{}\",\
          \"slow_start_window\":\"{}\",\"slow_start_aggression\":{},\
          \"slow_start_min_ratio\":{},\"zone_spill_factor\":{}}},",
+        rule.attempts,
         format_duration(rule.recent_failure),
         format_duration(balance.latency_decay),
         format_duration(balance.slow_start_window),
@@ -246,59 +251,29 @@ fn write_rule(json: &mut String, rule: &Rule) {
     ));
 }
 
-/// Checks the rules; each with its place in the configuration.
-fn check_rules(
-    raw: &[RawCluster],
+/// Refuses rules for clusters that nothing is known of.
+fn check_known(
+    rules: &[(usize, Rule)],
     endpoints: Option<&endpoints::Config>,
+    path: &str,
     problems: &mut Problems,
-) -> Vec<(usize, Rule)> {
-    let (least, most) = (1, MAX_CLUSTERS);
-    if !(least..=most).contains(&raw.len()) {
-        problems.push(Problem::new(
-            "$.clusters",
-            "clusters-count",
-            format!("must list {least} to {most} clusters, got {}", raw.len()),
-            "write [{\"prefix\": \"\"}] for all; a prefix covers many",
-        ));
-        return Vec::new();
-    }
-    let mut selectors = BTreeMap::new();
-    let mut rules = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let path = format!("$.clusters[{index}]");
-        let Some(rule) = check_rule(raw, &path, problems) else {
-            continue;
-        };
-        let text = match &rule.selector {
-            Selector::Name(name) => (true, name.clone()),
-            Selector::Prefix(prefix) => (false, prefix.clone()),
-        };
+) {
+    for (place, rule) in rules {
         if let Selector::Name(name) = &rule.selector
             && endpoints.is_some_and(|endpoints| !endpoints.knows(name.as_bytes()))
         {
             problems.push(Problem::new(
-                format!("{path}.name"),
+                format!("{path}[{place}].name"),
                 "cluster-not-known",
                 format!("must be one that $.endpoints.clusters names, got {name:?}"),
                 "without a picture of its endpoints the proxy balances",
             ));
         }
-        if let Some(earlier) = selectors.insert(text, index) {
-            problems.push(Problem::new(
-                path,
-                "cluster-duplicate",
-                format!("must differ from the other clusters, got what $.clusters[{earlier}] has"),
-                "only the first would ever hold",
-            ));
-        }
-        rules.push((index, rule));
     }
-    rules
 }
 
 fn check_rule(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Rule> {
-    let selector = check_selector(raw, path, problems);
-    let statuses = check_statuses(&raw.failure_statuses, path, problems);
+    let selector = Selector::check(raw.name.as_deref(), raw.prefix.as_deref(), path, problems);
     let mut fields = Fields {
         path: path.into(),
         problems,
@@ -312,60 +287,12 @@ fn check_rule(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<R
     Some(Rule {
         selector: selector?,
         attempts: usize::try_from(attempts?).ok()?,
-        failure_statuses: statuses?,
         recent_failure: recent?,
         balance: balance?,
         panic,
         concurrency,
         gateway_share,
     })
-}
-
-fn check_selector(raw: &RawCluster, path: &str, problems: &mut Problems) -> Option<Selector> {
-    match (&raw.name, &raw.prefix) {
-        (Some(name), None) if name.is_empty() => {
-            problems.push(Problem::new(
-                format!("{path}.name"),
-                "cluster-name-empty",
-                "must not be empty, got \"\"",
-                "write the name of an Envoy cluster, or \"prefix\": \"\" for all",
-            ));
-            None
-        }
-        (Some(name), None) => Some(Selector::Name(name.clone())),
-        (None, Some(prefix)) => Some(Selector::Prefix(prefix.clone())),
-        (name, _) => {
-            let got = if name.is_some() { "both" } else { "none" };
-            problems.push(Problem::new(
-                path,
-                "cluster-selector",
-                format!("must have exactly one of `name` and `prefix`, got {got}"),
-                "",
-            ));
-            None
-        }
-    }
-}
-
-fn check_statuses(raw: &[u32], path: &str, problems: &mut Problems) -> Option<FailureStatuses> {
-    let mut statuses = Some(FailureStatuses::NONE);
-    for (index, status) in raw.iter().enumerate() {
-        let all = statuses.unwrap_or(FailureStatuses::NONE);
-        let more = u16::try_from(*status).ok().and_then(|status| {
-            let is_new = !all.has(status);
-            all.with(status).filter(|_| is_new)
-        });
-        if more.is_none() {
-            problems.push(Problem::new(
-                format!("{path}.failure_statuses[{index}]"),
-                "failure-status-invalid",
-                format!("must be from 500 to 599 and there once, got {status}"),
-                "429 and other answers to what a client does are no endpoint's failure",
-            ));
-        }
-        statuses = statuses.and(more);
-    }
-    statuses
 }
 
 fn check_balance(raw: &RawBalance, path: String, problems: &mut Problems) -> Option<Balance> {
@@ -414,6 +341,7 @@ fn check_panic(
 fn check_together(
     rules: &[(usize, Rule)],
     ejection: Option<&ejection::Config>,
+    path: &str,
     problems: &mut Problems,
 ) {
     let Some(left) = ejection.map(ejection::Config::min_available) else {
@@ -423,29 +351,15 @@ fn check_together(
         let least = rule.panic.min_available;
         if left < least {
             problems.push(Problem::new(
-                format!("$.clusters[{index}].panic.min_available_ratio"),
+                format!("{path}[{index}].panic.min_available_ratio"),
                 "panic-by-ejections",
                 format!(
-                    "must be at most $.ejection.min_available_ratio ({}), got {}",
+                    "must be at most $.endpoints.ejection.min_available_ratio ({}), got {}",
                     format_ppm(left.as_u32()),
                     format_ppm(least.as_u32())
                 ),
                 "ejections alone would begin panic, which undoes them",
             ));
         }
-    }
-}
-
-fn check_endpoint_header(name: &str, problems: &mut Problems) {
-    let legal = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
-    };
-    if name.is_empty() || !name.bytes().all(legal) || TAKEN_HEADERS.contains(&name) {
-        problems.push(Problem::new(
-            "$.endpoint_header",
-            "endpoint-header-invalid",
-            format!("must be a header name in lower case that nothing else uses, got {name:?}"),
-            "write what the cluster's override_host reads, such as \"x-tidegate-endpoint\"",
-        ));
     }
 }

@@ -4,7 +4,10 @@ use alloc::{string::String, vec::Vec};
 
 use serde::Deserialize;
 
-use crate::{affinity::Role, ejection, endpoints::RawEndpoints};
+use crate::{
+    chain::{self, Elsewhere, Role, Trust},
+    endpoints::RawEndpoints,
+};
 
 /// Sends every request to an endpoint that will serve it soon.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,9 +18,6 @@ pub(super) struct RawConfig {
     /// The clusters that are routed to, 1 to 1024 of them. The first that matches holds, exact names
     /// before prefixes. Requests to other clusters are left alone.
     pub(super) clusters: Vec<RawCluster>,
-    /// How endpoints are ejected for their traffic's failures; null for not at all.
-    #[serde(default = "default_ejection")]
-    pub(super) ejection: Option<ejection::RawConfig>,
     /// How the clusters' endpoints are known.
     #[serde(default)]
     pub(super) endpoints: RawEndpoints,
@@ -26,17 +26,46 @@ pub(super) struct RawConfig {
     pub(super) observe: Observe,
     /// The request header that `override_host` reads the endpoints from, in lower case. A client's
     /// own copy is removed.
-    #[serde(default = "default_endpoint_header")]
+    #[serde(default = "chain::default_endpoint_header")]
     pub(super) endpoint_header: String,
     /// Whether every response says in `x-tidegate-reason` what was decided and why.
     #[serde(default)]
     pub(super) reason_header: bool,
     /// Whose headers under our names are believed.
     #[serde(default)]
-    pub(super) trust: RawTrust,
+    pub(super) trust: Trust,
     /// Where the filter stands.
     #[serde(default)]
     pub(super) role: Role,
+}
+
+/// Sends every request to an endpoint that will serve it soon.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
+#[cfg_attr(feature = "schema", schemars(rename = "HealthRoutingInStack"))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct RawInStack {
+    /// The clusters that are routed to, 1 to 1024 of them. The first that matches holds, exact names
+    /// before prefixes. This filter leaves requests to other clusters alone.
+    pub(super) clusters: Vec<RawCluster>,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) endpoints: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) observe: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) endpoint_header: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) reason_header: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) trust: Elsewhere,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(skip), serde(skip_serializing))]
+    pub(super) role: Elsewhere,
 }
 
 /// One rule. Exactly one of `name` and `prefix` is set.
@@ -51,8 +80,6 @@ pub(super) struct RawCluster {
     pub(super) prefix: Option<String>,
     /// How many endpoints a request's list names, one for each attempt: 1 to 8.
     pub(super) attempts: u32,
-    /// The statuses of an endpoint that count as its failure, from 500 to 599.
-    pub(super) failure_statuses: Vec<u32>,
     /// How long an endpoint that failed is spared by the worker that saw it, unless it succeeds:
     /// 0ms to 1m.
     pub(super) recent_failure: String,
@@ -113,23 +140,12 @@ pub enum Observe {
 
 impl Observe {
     /// Is the name in the configuration.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Attempts => "attempts",
         }
     }
-}
-
-/// Whose headers under our names are believed.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
-#[cfg_attr(feature = "schema", schemars(rename = "Trust"))]
-#[serde(expecting = "a string", rename_all = "snake_case")]
-pub(super) enum RawTrust {
-    /// Nobody's: a client's copies are removed.
-    #[default]
-    None,
 }
 
 impl Default for RawCluster {
@@ -138,7 +154,6 @@ impl Default for RawCluster {
             name: None,
             prefix: None,
             attempts: 3,
-            failure_statuses: Vec::from([500, 502, 503, 504]),
             recent_failure: String::from("1s"),
             balance: RawBalance::default(),
             panic: RawPanic::default(),
@@ -167,18 +182,6 @@ impl Default for RawPanic {
             max_utilisation_ratio: 1.0,
         }
     }
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the field is null where nobody is ejected"
-)]
-fn default_ejection() -> Option<ejection::RawConfig> {
-    Some(ejection::RawConfig::default())
-}
-
-fn default_endpoint_header() -> String {
-    String::from("x-tidegate-endpoint")
 }
 
 /// Is the JSON Schema of the configuration.

@@ -1,10 +1,14 @@
 //! Which rule holds for a cluster.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use core::{num::NonZeroU32, time::Duration};
 
 use super::config::Balance;
-use crate::{endpoints::Selector, panic_mode, passive::FailureStatuses, units::Ppm};
+use crate::{
+    clusters::{Finder, ForClusters, Selector},
+    panic_mode,
+    units::Ppm,
+};
 
 /// Is a rule: the clusters it holds for, and how requests to them are routed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,8 +17,6 @@ pub struct Rule {
     pub selector: Selector,
     /// Is how many endpoints a list names, 1 to 8.
     pub attempts: usize,
-    /// Are the statuses that count as a failure.
-    pub failure_statuses: FailureStatuses,
     /// Is how long a failure is recent; zero: never.
     pub recent_failure: Duration,
     /// Says how requests are balanced.
@@ -27,11 +29,16 @@ pub struct Rule {
     pub gateway_share: Ppm,
 }
 
+impl ForClusters for Rule {
+    fn selector(&self) -> &Selector {
+        &self.selector
+    }
+}
+
 /// Finds rules.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Are the exact names, each with the place of its rule.
-    names: BTreeMap<Vec<u8>, usize>,
+    finder: Finder,
     rules: Vec<Rule>,
 }
 
@@ -39,14 +46,8 @@ impl Rules {
     /// Prepares the rules of a configuration.
     #[must_use]
     pub fn new(rules: &[Rule]) -> Self {
-        let mut names = BTreeMap::new();
-        for (place, rule) in rules.iter().enumerate() {
-            if let Selector::Name(name) = &rule.selector {
-                names.entry(name.as_bytes().to_vec()).or_insert(place);
-            }
-        }
         Self {
-            names,
+            finder: Finder::new(rules),
             rules: rules.to_vec(),
         }
     }
@@ -54,13 +55,7 @@ impl Rules {
     /// Is the rule of the cluster with this name, and its place; `None` leaves its requests alone.
     #[must_use]
     pub fn find(&self, cluster: &[u8]) -> Option<(usize, &Rule)> {
-        if let Some(place) = self.names.get(cluster) {
-            return self.rules.get(*place).map(|rule| (*place, rule));
-        }
-        let mut rules = self.rules.iter().enumerate();
-        rules.find(|(_, rule)| match &rule.selector {
-            Selector::Name(_) => false,
-            Selector::Prefix(prefix) => cluster.starts_with(prefix.as_bytes()),
-        })
+        let place = self.finder.find(cluster)?;
+        self.rules.get(place).map(|rule| (place, rule))
     }
 }

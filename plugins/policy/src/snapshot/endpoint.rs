@@ -12,9 +12,10 @@ use super::{
 };
 use crate::units::WallTime;
 
-/// Is the length of a record: address 19, state and EDS health 1, zone 1, counters 3, weight 4,
-/// generation 4, instance 8, since 6, until or slow start 6, latency 4, its time 6.
-pub const RECORD_BYTES: usize = 62;
+/// Is the length of a record: address 19, cause of the ejection, EDS health and state 1, zone 1,
+/// priority 1, counters 3, weight 4, generation 4, instance 8, since 6, until or slow start 6,
+/// latency 4, its time 6.
+pub const RECORD_BYTES: usize = 63;
 
 /// Is the longest record that a newer minor version may write.
 pub const MAX_RECORD_BYTES: usize = 64;
@@ -27,6 +28,9 @@ const NO_ZONE: u8 = u8::MAX;
 pub struct Endpoint {
     /// Is its share among endpoints, as the membership's source states it; 1 where it states none.
     pub weight: NonZeroU32,
+    /// Is its priority level, as the membership's source states it: 0 is chosen first, 1 where
+    /// nobody of 0 is available, and so on.
+    pub priority: u8,
     /// Is its health as we see it.
     pub state: State,
     /// Is its health as the control plane sees it.
@@ -40,6 +44,8 @@ pub struct Endpoint {
     pub latency: Option<Latency>,
     /// Are its merged failures.
     pub failures: Failures,
+    /// Says for what it was ejected last; it means nothing where it never was.
+    pub ejected_for: EjectionCause,
 }
 
 impl Endpoint {
@@ -48,6 +54,7 @@ impl Endpoint {
     pub const fn new(since: Since) -> Self {
         Self {
             weight: NonZeroU32::MIN,
+            priority: 0,
             state: State::Unknown,
             eds_health: EdsHealth::Unknown,
             since,
@@ -58,6 +65,7 @@ impl Endpoint {
                 local_in_row: 0,
                 ejections: 0,
             },
+            ejected_for: EjectionCause::GatewayRow,
         }
     }
 
@@ -290,6 +298,66 @@ pub struct Failures {
     pub ejections: u8,
 }
 
+/// Says for what kind of failures an endpoint was ejected. Adding one is a new major version of the
+/// format.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EjectionCause {
+    /// For gateway failures in a row.
+    #[default]
+    GatewayRow,
+    /// For local-origin failures in a row.
+    LocalRow,
+    /// It failed more than the others.
+    ExcessRate,
+    /// Its trial failed.
+    TrialFailed,
+}
+
+impl EjectionCause {
+    /// Lists all of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 4] = [
+        Self::GatewayRow,
+        Self::LocalRow,
+        Self::ExcessRate,
+        Self::TrialFailed,
+    ];
+
+    /// Is its place in [`Self::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Is the name in metrics, logs and the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayRow => "gateway_row",
+            Self::LocalRow => "local_row",
+            Self::ExcessRate => "excess_rate",
+            Self::TrialFailed => "trial_failed",
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::GatewayRow => 0,
+            Self::LocalRow => 1,
+            Self::ExcessRate => 2,
+            Self::TrialFailed => 3,
+        }
+    }
+
+    const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::GatewayRow,
+            1 => Self::LocalRow,
+            2 => Self::ExcessRate,
+            _ => Self::TrialFailed,
+        }
+    }
+}
+
 /// Appends a record.
 pub(super) fn put_record(
     out: &mut Vec<u8>,
@@ -298,11 +366,13 @@ pub(super) fn put_record(
     zone: Option<u8>,
 ) {
     out.extend_from_slice(&address.to_key());
-    let health = endpoint.eds_health.code() << 4;
+    let cause = endpoint.ejected_for.code() << 6;
+    let health = endpoint.eds_health.code() << 3;
     let failures = endpoint.failures;
     out.extend_from_slice(&[
-        health | endpoint.state.code(),
+        cause | health | endpoint.state.code(),
         zone.unwrap_or(NO_ZONE),
+        endpoint.priority,
         failures.gateway_in_row,
         failures.local_in_row,
         failures.ejections,
@@ -324,7 +394,14 @@ pub(super) type Record = (EndpointAddress, Endpoint, Option<u8>);
 pub(super) fn read_record(record: &[u8]) -> Option<Record> {
     let mut fields = Fields(record);
     let address = EndpointAddress::from_key(&fields.take::<ADDRESS_BYTES>()?)?;
-    let [codes, zone, gateway_in_row, local_in_row, ejections] = fields.take()?;
+    let [
+        codes,
+        zone,
+        priority,
+        gateway_in_row,
+        local_in_row,
+        ejections,
+    ] = fields.take()?;
     let weight = NonZeroU32::new(fields.u32()?)?;
     let generation = fields.u32()?;
     let instance = NonZeroU64::new(fields.u64()?);
@@ -332,8 +409,9 @@ pub(super) fn read_record(record: &[u8]) -> Option<Record> {
     let moment = fields.moment()?;
     let endpoint = Endpoint {
         weight,
-        state: State::from_code(codes & 0xf, moment)?,
-        eds_health: EdsHealth::from_code(codes >> 4)?,
+        priority,
+        state: State::from_code(codes & 7, moment)?,
+        eds_health: EdsHealth::from_code(codes >> 3 & 7)?,
         since: Since { generation, at },
         instance,
         latency: Latency::take(&mut fields)?,
@@ -342,6 +420,7 @@ pub(super) fn read_record(record: &[u8]) -> Option<Record> {
             local_in_row,
             ejections,
         },
+        ejected_for: EjectionCause::from_code(codes >> 6),
     };
     Some((address, endpoint, (zone != NO_ZONE).then_some(zone)))
 }

@@ -6,7 +6,7 @@ use super::fields::Fields;
 use crate::digest::xxh64;
 
 /// Is the major version that is written and the only one that is read.
-pub const FORMAT_MAJOR: u16 = 1;
+pub const FORMAT_MAJOR: u16 = 2;
 
 /// Is the minor version that is written; others of the same major version are read as well.
 pub const FORMAT_MINOR: u16 = 0;

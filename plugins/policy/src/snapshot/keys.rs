@@ -90,16 +90,16 @@ mod tests {
     #[test]
     fn keys_have_the_documented_form() {
         let istio = b"outbound|80||reviews.default.svc.cluster.local";
-        let expected = "tidegate.stack.1.00000000000000ff.snapshot.\
+        let expected = "tidegate.stack.2.00000000000000ff.snapshot.\
                         outbound|80||reviews.default.svc.cluster.local";
         assert_eq!(snapshot_key("stack", 255, istio), expected);
         assert_eq!(
             versions_key("stack", 255),
-            "tidegate.stack.1.00000000000000ff.versions"
+            "tidegate.stack.2.00000000000000ff.versions"
         );
         assert_eq!(
             snapshot_key("a.b", 0, b"x~\xff%"),
-            "tidegate.a%2eb.1.0000000000000000.snapshot.x%7e%ff%25"
+            "tidegate.a%2eb.2.0000000000000000.snapshot.x%7e%ff%25"
         );
     }
 

@@ -63,6 +63,8 @@ fn small() -> Snapshot {
             local_in_row: 2,
             ejections: 3,
         },
+        priority: 2,
+        ejected_for: EjectionCause::ExcessRate,
         ..member(1)
     };
     let draining = Endpoint {
@@ -150,7 +152,7 @@ fn snapshot_opens_as_it_was_written() {
 
 /// A change of these bytes is a change of the format: workers of two versions share them.
 #[test]
-fn bytes_of_a_snapshot_are_those_of_format_1_0() {
+fn bytes_of_a_snapshot_are_those_of_format_2_0() {
     let mut snapshot = Snapshot::new(header());
     let endpoint = Endpoint {
         latency: Some(Latency::new(Duration::from_micros(0x0102_0304), at(2))),
@@ -162,6 +164,8 @@ fn bytes_of_a_snapshot_are_those_of_format_1_0() {
             local_in_row: 6,
             ejections: 1,
         },
+        priority: 4,
+        ejected_for: EjectionCause::TrialFailed,
         ..member(9)
     };
     let pushed = snapshot.try_push(address("10.0.0.1:80"), endpoint, b"z1");
@@ -171,11 +175,11 @@ fn bytes_of_a_snapshot_are_those_of_format_1_0() {
     let checksum = format!("{:016x}", xxh64(&bytes[..bytes.len() - 8], 0));
     let expected = [
         "5467536e61707368",
-        "0001",
+        "0002",
         "0000",
         "0044",
-        "003e",
-        "0000008d",
+        "003f",
+        "0000008e",
         "00000001",
         "1122334455667788",
         "CLUSTER",
@@ -186,8 +190,9 @@ fn bytes_of_a_snapshot_are_those_of_format_1_0() {
         "0003",
         "040a000001000000000000000000000000",
         "0050",
-        "13",
+        "cb",
         "00",
+        "04",
         "050601",
         "00000001",
         "00000009",
@@ -370,9 +375,9 @@ fn times_are_rounded_down_to_milliseconds_and_latencies_saturate() {
 }
 
 #[test]
-fn cost_is_62_bytes_for_each_endpoint() {
+fn cost_is_63_bytes_for_each_endpoint() {
     println!("endpoints  bytes  bytes/endpoint");
-    for (count, expected) in [(10, 729), (100, 6309), (1000, 62_109), (10_000, 620_109)] {
+    for (count, expected) in [(10, 739), (100, 6409), (1000, 63_109), (10_000, 630_109)] {
         let bytes = encoded(&large(count)).len();
         println!(
             "{count:>9} {bytes:>6} {:>8.1}",

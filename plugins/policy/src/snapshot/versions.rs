@@ -1,7 +1,7 @@
 //! What a worker reads on every tick: which snapshots there are, and since when they hold.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use core::time::Duration;
+use core::{num::NonZeroU32, time::Duration};
 
 use super::{
     fields::Fields,
@@ -16,10 +16,10 @@ pub const MAX_CLUSTERS: usize = 256;
 /// Is the length of a cluster's digest, its generation and the time of the last confirmation.
 const ENTRY_BYTES: usize = 24;
 
-/// Is what makes bytes versions. The header is configuration and epoch.
+/// Is what makes bytes versions. The header is configuration, epoch and workers.
 const VERSIONS: Kind = Kind {
     magic: *b"TgVersio",
-    header_bytes: PREFIX_BYTES + 16,
+    header_bytes: PREFIX_BYTES + 20,
     record_bytes: ENTRY_BYTES,
     max_record_bytes: 64,
     max_records: MAX_CLUSTERS,
@@ -91,6 +91,8 @@ pub struct Versions {
     pub configuration: u64,
     /// Is the leader's fencing epoch; all entries have it.
     pub epoch: u64,
+    /// Is how many VMs of the proxy take requests, as far as they report; 1 where that is not known.
+    pub workers: NonZeroU32,
     /// Are generation and confirmation, by the cluster's digest.
     entries: BTreeMap<u64, (u64, WallTime)>,
 }
@@ -102,6 +104,7 @@ impl Versions {
         Self {
             configuration,
             epoch,
+            workers: NonZeroU32::MIN,
             entries: BTreeMap::new(),
         }
     }
@@ -133,6 +136,7 @@ impl Versions {
         VERSIONS.begin(out, self.entries.len());
         out.extend_from_slice(&self.configuration.to_be_bytes());
         out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(&self.workers.get().to_be_bytes());
         for (cluster, (generation, confirmed_at)) in &self.entries {
             for field in [*cluster, *generation, confirmed_at.as_ns()] {
                 out.extend_from_slice(&field.to_be_bytes());
@@ -147,6 +151,7 @@ impl Versions {
 pub struct VersionsView<'a> {
     configuration: u64,
     epoch: u64,
+    workers: NonZeroU32,
     records: Records<'a>,
 }
 
@@ -163,6 +168,8 @@ impl<'a> VersionsView<'a> {
             Some(Self {
                 configuration: fields.u64()?,
                 epoch: fields.u64()?,
+                // Nobody divides by none, whatever was written.
+                workers: NonZeroU32::new(fields.u32()?).unwrap_or(NonZeroU32::MIN),
                 records: frame.records,
             })
         };
@@ -179,6 +186,12 @@ impl<'a> VersionsView<'a> {
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Is how many VMs of the proxy take requests; 1 where that is not known.
+    #[must_use]
+    pub const fn workers(&self) -> NonZeroU32 {
+        self.workers
     }
 
     /// Is the version of a cluster's snapshot; `None` where the leader knows nothing of the

@@ -13,4 +13,6 @@ mod probes;
 mod reports;
 mod simulation;
 mod takeover;
+mod traffic;
+mod workers;
 mod world;

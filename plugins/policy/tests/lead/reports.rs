@@ -1,69 +1,14 @@
 //! What the workers report becomes part of the picture.
 
 use tidegate_policy::{
-    endpoints::{Attempt, Observer, TICK_PERIOD},
-    slots::{SlotIndex, SlotReport},
+    endpoints::{Attempt, TICK_PERIOD},
+    slots::SlotIndex,
 };
 
-use crate::world::{Given, World, address, at, healthy};
-
-/// Is a worker with a slot.
-struct Worker {
-    observer: Observer,
-    slot: SlotIndex,
-    id: u64,
-    beat: u64,
-}
-
-impl Worker {
-    fn new(world: &World, number: u8) -> Self {
-        let id = u64::from(number) + 1;
-        Self {
-            observer: Observer::new(world.config.digest(), id),
-            slot: SlotIndex::all().nth(usize::from(number)).unwrap(),
-            id,
-            beat: 0,
-        }
-    }
-
-    fn saw(&mut self, world: &World, number: u8, attempt: Attempt) {
-        let generation = 1;
-        let now = at(world.now_ms);
-        let place = address(number);
-        self.observer
-            .on_attempt(b"app", place, generation, attempt, now);
-    }
-
-    /// Is what lies in the slot after the worker's tick.
-    fn report(&mut self, world: &World) -> Vec<u8> {
-        self.beat += 1;
-        let mut report = Vec::new();
-        self.observer.report(&mut report, at(world.now_ms));
-        let slot = SlotReport {
-            holder: self.id,
-            beat: self.beat,
-            written: at(world.now_ms),
-            saw_stream: true,
-            report: &report,
-        };
-        slot.encode().unwrap()
-    }
-}
-
-/// Lets workers report, and the leader read and tick.
-fn step(world: &mut World, workers: &mut [Worker]) {
-    let slots: Vec<(SlotIndex, Vec<u8>)> = workers
-        .iter_mut()
-        .map(|worker| (worker.slot, worker.report(world)))
-        .collect();
-    let read = slots
-        .iter()
-        .map(|(slot, bytes)| (*slot, Some(bytes.as_slice())));
-    world.lead.on_reports(read, at(world.now_ms));
-    world.tick();
-}
-
-const OK: Attempt = Attempt::Success { latency_us: 20_000 };
+use crate::{
+    workers::{OK, Worker, step},
+    world::{Given, World, at, healthy},
+};
 
 fn settled() -> World {
     let mut world = World::new(r#"{"clusters": [{"name": "app"}]}"#);
@@ -155,10 +100,7 @@ fn learned_endpoints_are_those_that_served_and_are_forgotten_after_long_silence(
     for tick in 0..ticks {
         if tick % 400 == 0 {
             // It serves on; the others are silent.
-            let place = address(1);
-            workers[0]
-                .observer
-                .on_attempt(b"app", place, 1, OK, at(world.now_ms));
+            workers[0].saw(&world, 1, OK);
         }
         step(&mut world, &mut workers);
     }

@@ -11,8 +11,8 @@ use tidegate_policy::{
         Answer, Call, CallKey, Config, Happened, KEY_PLUGIN, Lead, RawEndpoints, SourceError,
     },
     snapshot::{
-        Endpoint, EndpointAddress, SnapshotView, State, Version, VersionsView, cluster_digest,
-        snapshot_key, versions_key,
+        EjectionCause, Endpoint, EndpointAddress, SnapshotView, State, Version, VersionsView,
+        cluster_digest, snapshot_key, versions_key,
     },
     units::WallTime,
 };
@@ -135,6 +135,9 @@ pub(crate) struct World {
     /// Are the calls of the last tick.
     pub(crate) calls: Vec<Call>,
     pub(crate) failures: Vec<SourceError>,
+    /// Are the ejections so far, by their cause; and the readmissions.
+    pub(crate) ejected: Vec<EjectionCause>,
+    pub(crate) readmitted: u32,
     waiting: VecDeque<(CallKey, Given)>,
     draws: u64,
 }
@@ -155,6 +158,8 @@ impl World {
             refuses: |_| false,
             calls: Vec::new(),
             failures: Vec::new(),
+            ejected: Vec::new(),
+            readmitted: 0,
             waiting: VecDeque::new(),
             draws: 1,
         }
@@ -209,8 +214,11 @@ impl World {
             assert!(self.written.len() < 10_000, "writes without end");
         }
         while let Some(happened) = self.lead.poll_happened() {
-            if let Happened::SourceFailed(error) = happened {
-                self.failures.push(error);
+            match happened {
+                Happened::SourceFailed(error) => self.failures.push(error),
+                Happened::Ejected { cause } => self.ejected.push(cause.kind()),
+                Happened::Readmitted => self.readmitted += 1,
+                Happened::Probed(_) => {}
             }
         }
     }

@@ -14,6 +14,12 @@ use crate::{
 const JSON: &[u8] = b"application/json";
 
 impl Endpoints {
+    /// Says whether there is a status to ask for, so that nobody reads headers for nothing.
+    #[must_use]
+    pub fn shows_status(&self) -> bool {
+        self.config.status_path().is_some()
+    }
+
     /// Answers a request for the status, and says whether it did: the request then goes no further.
     /// Without a `status_path` it never does. It makes no host call for other requests.
     ///

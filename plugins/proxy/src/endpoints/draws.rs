@@ -5,16 +5,17 @@
 /// SOURCE: `SplitMix64` of G. Steele, D. Lea and C. Flood, "Fast splittable pseudorandom number
 /// generators", OOPSLA 2014.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draws(u64);
+pub struct Draws(u64);
 
 impl Draws {
     /// Begins with a number of the host's.
-    pub(super) const fn new(seed: u64) -> Self {
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Is the next number.
-    pub(super) const fn draw(&mut self) -> u64 {
+    pub const fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

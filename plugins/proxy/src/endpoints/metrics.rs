@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tidegate_policy::{
     endpoints::{FollowCounts, Happened, Lead, MAX_FOLLOWED, ObserverCounts, SourceError, Unknown},
     probe::{Failure, Outcome},
-    snapshot::State,
+    snapshot::{EjectionCause, State},
 };
 
 use crate::{
@@ -29,6 +29,12 @@ pub const SOURCE_ERRORS: &str = "tidegate_endpoints_source_errors_total.reason."
 pub const NOT_READ: &str = "tidegate_endpoints_not_read_total.reason.";
 /// Begins the names of the counters of requests that went on without a picture; the reason follows.
 pub const WITHOUT_PICTURE: &str = "tidegate_endpoints_requests_without_picture_total.reason.";
+/// Begins the names of the counters of ejections for the traffic's failures; the cause follows.
+pub const EJECTIONS: &str = "tidegate_endpoints_ejections_total.cause.";
+/// Counts endpoints that were readmitted after an ejection.
+pub const READMISSIONS: &str = "tidegate_endpoints_readmissions_total";
+/// Counts how often an endpoint was not ejected because too few others were available.
+pub const EJECTIONS_SPARED: &str = "tidegate_endpoints_ejections_spared_total";
 /// Counts terms that began: one for the start of the proxy, one for each takeover.
 pub const TERMS: &str = "tidegate_endpoints_terms_total";
 /// Counts snapshots that were published.
@@ -86,6 +92,9 @@ struct OfCluster {
 pub(super) struct Metrics {
     probes: Vec<Counter>,
     source_errors: Vec<Counter>,
+    ejections: Vec<Counter>,
+    readmissions: Counter,
+    ejections_spared: Total,
     not_read: Vec<Total>,
     without_picture: Vec<Total>,
     terms: Counter,
@@ -115,10 +124,14 @@ impl Metrics {
                 .collect::<Result<Vec<_>, _>>()
         };
         let source_errors = &mut SourceError::ALL.iter().map(|reason| reason.as_str());
+        let causes = &mut EjectionCause::ALL.iter().map(|cause| cause.as_str());
         let unknown = &mut Unknown::ALL.iter().map(|reason| reason.as_str());
         Ok(Self {
             probes: counters(PROBES, &mut probe_outcomes())?,
             source_errors: counters(SOURCE_ERRORS, source_errors)?,
+            ejections: counters(EJECTIONS, causes)?,
+            readmissions: Counter::define(READMISSIONS)?,
+            ejections_spared: Total::define(EJECTIONS_SPARED)?,
             not_read: totals(NOT_READ, &mut NOT_READ_REASONS.into_iter())?,
             without_picture: totals(WITHOUT_PICTURE, unknown)?,
             terms: Counter::define(TERMS)?,
@@ -158,6 +171,7 @@ impl Metrics {
         // What a term counts begins again with it.
         self.published.told = 0;
         self.reports_lost.told = 0;
+        self.ejections_spared.told = 0;
         // Another VM may have set them since.
         self.epoch.last = None;
         self.leader_serves.last = None;
@@ -175,6 +189,8 @@ impl Metrics {
         // Hundreds of probes may have been answered since the last tick: one call for each outcome.
         let mut probes = vec![0_u32; self.probes.len()];
         let mut source_errors = vec![0_u32; self.source_errors.len()];
+        let mut ejections = vec![0_u32; self.ejections.len()];
+        let mut readmissions = 0_u32;
         while let Some(happened) = lead.poll_happened() {
             let count = match happened {
                 Happened::Probed(outcome) => {
@@ -190,19 +206,24 @@ impl Metrics {
                     let place = SourceError::ALL.iter().position(|other| *other == error);
                     place.and_then(|place| source_errors.get_mut(place))
                 }
+                Happened::Ejected { cause } => ejections.get_mut(cause.kind().index()),
+                Happened::Readmitted => Some(&mut readmissions),
             };
             if let Some(count) = count {
                 *count = count.saturating_add(1);
             }
         }
         let counters = self.probes.iter().chain(&self.source_errors);
-        for (counter, count) in counters.zip(probes.into_iter().chain(source_errors)) {
+        let counters = counters.chain(&self.ejections).chain([&self.readmissions]);
+        let counts = probes.into_iter().chain(source_errors).chain(ejections);
+        for (counter, count) in counters.zip(counts.chain([readmissions])) {
             // There is nowhere to report to that a counter could not be counted.
             let _ = counter.increment(count);
         }
         let counts = lead.counts();
         self.published.advance(counts.published);
         self.reports_lost.advance(counts.reports_lost);
+        self.ejections_spared.advance(counts.ejections_spared);
         self.epoch.set(lead.epoch());
         self.leader_serves.set(u64::from(serves));
         if self.ticks == 0 {

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     config::{Problem, Problems, format_duration, parse_duration},
+    ejection,
     membership::{Listing, MAX_ENDPOINTS, static_listing},
+    passive::FailureStatuses,
     probe,
 };
 
@@ -75,6 +77,11 @@ fn check(raw: &RawEndpoints, path: &str, problems: &mut Problems) -> Option<Conf
         (&DRAIN_WINDOW, "drain-window-out-of-range"),
         problems,
     );
+    let failure_statuses = check_statuses(&raw.failure_statuses, path, problems);
+    let ejection = raw
+        .ejection
+        .as_ref()
+        .map(|raw| ejection::Config::check(raw, &format!("{path}.ejection"), problems));
     let stale_after = check_duration(
         &raw.stale_after,
         format!("{path}.stale_after"),
@@ -97,6 +104,11 @@ fn check(raw: &RawEndpoints, path: &str, problems: &mut Problems) -> Option<Conf
             Some(probe) => Some(probe?),
         },
         drain_window: drain_window?,
+        failure_statuses: failure_statuses?,
+        ejection: match ejection {
+            None => None,
+            Some(ejection) => Some(ejection?),
+        },
         stale_after: stale_after?,
         status_path: raw.status_path.clone(),
     };
@@ -120,23 +132,9 @@ fn check_selectors(raw: &[RawSelector], path: &str, problems: &mut Problems) -> 
     let mut selectors: Vec<Selector> = Vec::with_capacity(raw.len());
     for (index, selector) in raw.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let selector = match (&selector.name, &selector.prefix) {
-            (Some(name), None) if name.is_empty() => {
-                empty_name(format!("{path}.name"), problems);
-                continue;
-            }
-            (Some(name), None) => Selector::Name(name.clone()),
-            (None, Some(prefix)) => Selector::Prefix(prefix.clone()),
-            (name, _) => {
-                let got = if name.is_some() { "both" } else { "none" };
-                problems.push(Problem::new(
-                    path,
-                    "cluster-selector",
-                    format!("must have exactly one of `name` and `prefix`, got {got}"),
-                    "",
-                ));
-                continue;
-            }
+        let (name, prefix) = (selector.name.as_deref(), selector.prefix.as_deref());
+        let Some(selector) = Selector::check(name, prefix, &path, problems) else {
+            continue;
         };
         if selectors.contains(&selector) {
             problems.push(Problem::new(
@@ -313,6 +311,27 @@ fn check_together(config: &Config, path: &str, problems: &mut Problems) {
             ));
         }
     }
+}
+
+fn check_statuses(raw: &[u32], path: &str, problems: &mut Problems) -> Option<FailureStatuses> {
+    let mut statuses = Some(FailureStatuses::NONE);
+    for (index, status) in raw.iter().enumerate() {
+        let all = statuses.unwrap_or(FailureStatuses::NONE);
+        let more = u16::try_from(*status).ok().and_then(|status| {
+            let is_new = !all.has(status);
+            all.with(status).filter(|_| is_new)
+        });
+        if more.is_none() {
+            problems.push(Problem::new(
+                format!("{path}.failure_statuses[{index}]"),
+                "failure-status-invalid",
+                format!("must be from 500 to 599 and there once, got {status}"),
+                "429 and other answers to what a client does are no endpoint's failure",
+            ));
+        }
+        statuses = statuses.and(more);
+    }
+    statuses
 }
 
 fn check_interval(text: &str, path: &str, problems: &mut Problems) -> Option<Duration> {

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use serde::Deserialize;
 
-use crate::{membership::StaticEndpoint, probe};
+use crate::{ejection, membership::StaticEndpoint, probe};
 
 /// Keeps a picture of the clusters' endpoints.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +20,10 @@ pub struct RawEndpoints {
     pub(super) probe: Option<probe::RawConfig>,
     /// How long an endpoint that left its cluster counts as draining: 1s to 1h.
     pub(super) drain_window: String,
+    /// The statuses of an endpoint that count as its failure, from 500 to 599.
+    pub(super) failure_statuses: Vec<u32>,
+    /// How endpoints are ejected for their traffic's failures; null for not at all.
+    pub(super) ejection: Option<ejection::RawConfig>,
     /// How old the picture may get until requests do without it: 5s to 1h.
     pub(super) stale_after: String,
     /// The path at which this plugin shows the picture as JSON; null for nowhere. Whoever reaches
@@ -117,6 +121,8 @@ impl Default for RawEndpoints {
             source: RawSource::Admin(RawAdmin::default()),
             probe: None,
             drain_window: String::from("60s"),
+            failure_statuses: Vec::from([500, 502, 503, 504]),
+            ejection: Some(ejection::RawConfig::default()),
             stale_after: String::from("60s"),
             status_path: None,
         }

@@ -6,8 +6,10 @@ use core::time::Duration;
 use super::{
     Publication,
     state::{Readiness, eds_health_of, since_of, start_of, state_of},
+    traffic::{Bench, judged},
 };
 use crate::{
+    ejection::{self, Judge, combine, others_of},
     endpoints::KEY_PLUGIN,
     membership::{Cluster, Member, Presence},
     probe::{Prober, Start},
@@ -37,6 +39,7 @@ pub(super) struct Board {
     pub(super) cluster: u64,
     pub(super) snapshot: Snapshot,
     pub(super) merger: Merger,
+    pub(super) bench: Bench,
     /// Is when the source last vouched for the membership; `None`: nothing is known.
     pub(super) confirmed_at: Option<WallTime>,
     /// Says that the membership changed since the snapshot was made of it.
@@ -51,7 +54,12 @@ pub(super) struct Board {
 
 impl Board {
     /// Knows nothing of a cluster yet.
-    pub(super) fn new(name: &str, configuration: u64, epoch: u64) -> Self {
+    pub(super) fn new(
+        name: &str,
+        configuration: u64,
+        epoch: u64,
+        ejection: Option<ejection::Config>,
+    ) -> Self {
         let cluster = cluster_digest(name.as_bytes());
         Self {
             name: String::from(name),
@@ -64,6 +72,7 @@ impl Board {
                 published_at: WallTime::default(),
             }),
             merger: Merger::new(),
+            bench: ejection.map(Judge::new),
             confirmed_at: None,
             is_outdated: false,
             is_changed: false,
@@ -123,24 +132,31 @@ impl Board {
                 if is_vanished(member) {
                     prober.remove(&target);
                 } else if known.is_none() || prober.verdict(&target).is_none() {
-                    let start = known.map_or(Start::New, |known| start_of(known, now));
+                    let start = known.map_or(Start::New, |known| {
+                        // Not its readiness made traffic eject it.
+                        let state = others_of(known.state, now);
+                        start_of(&Endpoint { state, ..*known }, now)
+                    });
                     // Whoever finds no room is never asked and stays unproven.
                     let _ = prober.add(target, start, now, draw());
                 }
             }
             let mut endpoint = Endpoint {
                 weight: member.listed.weight,
+                // Nobody has so many levels.
+                priority: u8::try_from(member.listed.priority).unwrap_or(u8::MAX),
                 eds_health: eds_health_of(member.listed.health),
                 since,
                 ..known.copied().unwrap_or(Endpoint::new(since))
             };
-            endpoint.state = state_of(
+            let others = state_of(
                 member,
                 readiness(prober.as_deref(), &target),
                 known.map(|known| known.state),
                 drain_window,
                 now,
             );
+            endpoint.state = judged(&mut self.bench, address, known, others, now);
             let zone = cluster.zone(member.listed.zone).as_bytes();
             let pushed = self.snapshot.try_push(address, endpoint, zone);
             if pushed.is_err() && !zone.is_empty() {
@@ -148,14 +164,18 @@ impl Board {
                 let _ = self.snapshot.try_push(address, endpoint, b"");
             }
         }
-        if let Some(prober) = prober {
-            for (address, _) in &before {
-                if self.snapshot.get(&address).is_none() {
-                    prober.remove(&Target {
-                        board: index,
-                        address,
-                    });
-                }
+        for (address, _) in &before {
+            if self.snapshot.get(&address).is_some() {
+                continue;
+            }
+            if let Some(prober) = prober.as_deref_mut() {
+                prober.remove(&Target {
+                    board: index,
+                    address,
+                });
+            }
+            if let Some(judge) = &mut self.bench {
+                judge.remove(&address);
             }
         }
         self.is_changed |= before != self.snapshot;
@@ -179,8 +199,35 @@ impl Board {
                 return;
             }
             let before = Some(endpoint.state);
-            endpoint.state = state_of(member, readiness, before, drain_window, now);
+            let others = state_of(member, readiness, before, drain_window, now);
+            let known = *endpoint;
+            endpoint.state = judged(&mut self.bench, target.address, Some(&known), others, now);
             endpoint.instance = instance.and_then(core::num::NonZeroU64::new);
+        });
+        self.is_changed |= changed.unwrap_or(false);
+    }
+
+    /// Brings what the judge says of one endpoint into the snapshot. O(log n).
+    pub(super) fn on_judged(
+        &mut self,
+        change: &ejection::Change<EndpointAddress>,
+        member: &Member,
+        readiness: Readiness,
+        drain_window: Duration,
+        now: WallTime,
+    ) {
+        let generation = since_of(member).generation;
+        let changed = self.snapshot.update(&change.key, |endpoint| {
+            if endpoint.since.generation != generation {
+                return;
+            }
+            let before = Some(endpoint.state);
+            let others = state_of(member, readiness, before, drain_window, now);
+            endpoint.state = combine(others, change.verdict);
+            endpoint.failures.ejections = change.ejections;
+            if let Some(cause) = change.cause {
+                endpoint.ejected_for = cause.kind();
+            }
         });
         self.is_changed |= changed.unwrap_or(false);
     }
@@ -231,7 +278,8 @@ impl Board {
     }
 }
 
-fn readiness(prober: Option<&Prober<Target>>, target: &Target) -> Readiness {
+/// Is what is known of an endpoint's readiness.
+pub(super) fn readiness(prober: Option<&Prober<Target>>, target: &Target) -> Readiness {
     match prober {
         None => Readiness::NotProbed,
         Some(prober) => Readiness::Probed(

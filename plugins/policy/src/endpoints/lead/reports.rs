@@ -117,6 +117,11 @@ impl Lead {
                 };
                 prober.on_traffic(&target, traffic);
             }
+            if let Some(judge) = &mut board.bench
+                && let Some(endpoint) = board.snapshot.get(address)
+            {
+                judge.on_attempts(address, *counts, endpoint.failures, now);
+            }
             if is_learned {
                 let _ = self.membership.learn(&board.name, (*address).into(), now);
             }

@@ -47,16 +47,26 @@ fn any_endpoint() -> impl Strategy<Value = Endpoint> {
             local_in_row,
             ejections,
         });
-    let numbers = (1..=u32::MAX, any::<u64>());
+    let cause = proptest::sample::select(EjectionCause::ALL.to_vec());
+    let numbers = (1..=u32::MAX, any::<u64>(), any::<u8>(), cause);
     (numbers, state, eds_health, since, latency, failures).prop_map(
-        |((weight, instance), state, eds_health, since, latency, failures)| Endpoint {
+        |(
+            (weight, instance, priority, ejected_for),
+            state,
+            eds_health,
+            since,
+            latency,
+            failures,
+        )| Endpoint {
             weight: NonZeroU32::new(weight).unwrap(),
+            priority,
             state,
             eds_health,
             since,
             instance: NonZeroU64::new(instance),
             latency,
             failures,
+            ejected_for,
         },
     )
 }
@@ -116,7 +126,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(SnapshotView::open(&bytes).is_err());
-        let ours = [b"TgSnapsh\x00\x01".as_slice(), &bytes].concat();
+        let ours = [b"TgSnapsh\x00\x02".as_slice(), &bytes].concat();
         prop_assert!(SnapshotView::open(&ours).is_err());
         prop_assert!(Checked::try_new(ours).is_err());
     }

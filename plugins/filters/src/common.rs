@@ -1,0 +1,172 @@
+//! What the filters of a chain have in common.
+
+use std::{
+    fmt::{self, Display, Write},
+    time::Duration,
+};
+
+use tidegate_policy::{
+    affinity::Role,
+    endpoints::{self, Attempt, Picture, Unknown},
+    passive::FailureStatuses,
+    snapshot::EndpointAddress,
+    units::WallTime,
+};
+use tidegate_proxy::{
+    clock,
+    endpoints::{Endpoints, Part},
+    log::{self, Level},
+};
+
+/// Is how often the log's level is asked for where there is no picture, which ticks more often: once
+/// for each request would be one more call for all of them.
+const LEVEL_PERIOD: Duration = Duration::from_secs(1);
+
+/// Is what a configuration says to the chain.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Says how the endpoints are known; `None`: not at all.
+    pub endpoints: Option<endpoints::Config>,
+    /// Is the request header that names the endpoints.
+    pub endpoint_header: String,
+    /// Says whether responses carry the reasons.
+    pub has_reason_header: bool,
+    /// Says where the chain stands.
+    pub role: Role,
+    /// Says that in front, too, this VM reports what it sees.
+    pub reports_requests: bool,
+    /// Says that a filter in front may have made a plan.
+    pub reads_plan: bool,
+    /// Says that filters behind, or behind the router, want a plan.
+    pub writes_plan: bool,
+}
+
+/// Is one VM's knowledge and its scratch space, for all filters of a chain.
+#[derive(Debug)]
+pub struct Common {
+    pub(crate) settings: Settings,
+    pub(crate) endpoints: Option<Endpoints>,
+    /// Is the list of endpoints of the present request, as the header has it.
+    text: String,
+    /// Says whether somebody reads debug lines; `None` until somebody asked.
+    is_debugged: Option<bool>,
+}
+
+impl Common {
+    /// Joins the picture. Traffic does not wait for it: without one the proxy alone knows who is
+    /// there.
+    pub(crate) fn new(name: &str, settings: Settings) -> Self {
+        let is_behind = settings.role == Role::Upstream;
+        let part = Part {
+            may_lead: !is_behind,
+            reports: is_behind || settings.reports_requests,
+        };
+        let endpoints = settings.endpoints.as_ref().and_then(|config| {
+            Endpoints::join(config, &settings.endpoint_header, part)
+                .inspect_err(|error| {
+                    log::write(Level::Error, &format!("{name} knows no endpoints: {error}"));
+                })
+                .ok()
+        });
+        if endpoints.is_none() {
+            // Where the host has no timer, the level that was asked for first holds.
+            let _ = clock::set_tick_period(LEVEL_PERIOD);
+        }
+        Self {
+            settings,
+            endpoints,
+            text: String::new(),
+            is_debugged: None,
+        }
+    }
+
+    /// Is what is known of a cluster's endpoints. No host call.
+    #[must_use]
+    pub fn picture(&self, cluster: &[u8], now: WallTime) -> Picture<'_> {
+        match &self.endpoints {
+            Some(endpoints) => endpoints.picture(cluster, now),
+            None => Picture::Unknown(Unknown::NotConfigured),
+        }
+    }
+
+    /// Says whether the endpoints are known at all.
+    #[must_use]
+    pub const fn has_endpoints(&self) -> bool {
+        self.endpoints.is_some()
+    }
+
+    /// Says whether a cluster is one of those to know.
+    #[must_use]
+    pub fn knows(&self, cluster: &[u8]) -> bool {
+        self.endpoints
+            .as_ref()
+            .is_some_and(|endpoints| endpoints.knows(cluster))
+    }
+
+    /// Says whether attempts at a cluster's endpoints are reported by this VM.
+    #[must_use]
+    pub fn reports(&self, cluster: &[u8]) -> bool {
+        self.endpoints
+            .as_ref()
+            .is_some_and(|endpoints| endpoints.observes() && endpoints.knows(cluster))
+    }
+
+    /// Reports how an attempt ended. No host call.
+    pub fn report(
+        &mut self,
+        cluster: &[u8],
+        address: EndpointAddress,
+        attempt: Attempt,
+        now: WallTime,
+    ) {
+        if let Some(endpoints) = &mut self.endpoints {
+            endpoints.on_attempt(cluster, address, attempt, now);
+        }
+    }
+
+    /// Are the statuses that count as an endpoint's failure.
+    #[must_use]
+    pub fn failure_statuses(&self) -> FailureStatuses {
+        match &self.endpoints {
+            Some(endpoints) => endpoints.failure_statuses(),
+            None => FailureStatuses::default(),
+        }
+    }
+
+    /// Is the text that names the present request's endpoints.
+    #[must_use]
+    pub fn endpoints_text(&self) -> &str {
+        &self.text
+    }
+
+    /// Names the present request's endpoints, in the order of attempts.
+    pub fn set_endpoints_text<T: Display>(&mut self, endpoints: impl Iterator<Item = T>) {
+        self.text.clear();
+        for (place, endpoint) in endpoints.enumerate() {
+            if place > 0 {
+                self.text.push(',');
+            }
+            // A string takes everything.
+            let _: fmt::Result = write!(self.text, "{endpoint}");
+        }
+    }
+
+    /// Writes a debug line about one request where somebody reads it.
+    pub fn debug(&mut self, line: impl FnOnce() -> String) {
+        // A host that does not tell has no readers.
+        let ask = || log::is_enabled(Level::Debug).unwrap_or(false);
+        if *self.is_debugged.get_or_insert_with(ask) {
+            log::write(Level::Debug, &line());
+        }
+    }
+
+    /// Brings everything up to date; `None` where the host has no clock.
+    pub(crate) fn on_tick(&mut self) -> Option<WallTime> {
+        // Asked for again by the next who has something to say.
+        self.is_debugged = None;
+        if let Some(endpoints) = &mut self.endpoints {
+            endpoints.on_tick();
+        }
+        clock::wall_time().ok()
+    }
+}

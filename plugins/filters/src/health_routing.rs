@@ -1,0 +1,227 @@
+//! Sends every request to an endpoint that will serve it soon.
+//!
+//! The decisions are [`tidegate_policy::routing`]; here they meet the proxy: the picture is handed to
+//! the routers at each tick, a request's list is written, its response says what became of it.
+//!
+//! Cost: a router for each cluster that requests go to, 64 at most. Counters are told their news at
+//! ticks: a request counts without a call to the host.
+
+pub mod config;
+pub mod metrics;
+mod stream;
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+
+use tidegate_policy::{
+    config::Problem,
+    endpoints::MAX_FOLLOWED,
+    passive::Outcome,
+    routing::{Config, Observe, Reason, Router, Rules, Surroundings},
+    units::WallTime,
+};
+use tidegate_proxy::{
+    endpoints::Draws,
+    entropy,
+    log::{self, Level},
+    property::Property,
+};
+
+use self::metrics::Metrics;
+pub use self::stream::HealthStream;
+use crate::{
+    common::{Common, Settings},
+    exchange::Exchange,
+    filter::{Configured, Filter, Written},
+};
+
+/// Is the zone of the proxy itself.
+const OWN_ZONE: Property<Vec<u8>> = Property::new(b"xds\0node\0locality\0zone");
+
+/// Is the filter, configured.
+#[derive(Debug)]
+pub struct HealthRouting {
+    rules: Rules,
+    drain_window: Duration,
+    routers: BTreeMap<Vec<u8>, Router>,
+    draws: Draws,
+    /// Tells requests of this configuration from those of one before it, whose routers are gone.
+    number: u64,
+    /// Is the proxy's own zone; `None` until it was asked for.
+    own_zone: Option<Vec<u8>>,
+    metrics: Option<Metrics>,
+}
+
+impl HealthRouting {
+    /// Makes the filter of a checked configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        // Traffic does not wait for counters.
+        let metrics = Metrics::define()
+            .inspect_err(|error| {
+                log::write(
+                    Level::Error,
+                    &format!("health-routing counts nothing: {error}"),
+                );
+            })
+            .ok();
+        // Without a host's number all VMs draw alike, which is better than not to choose.
+        let [seed, number] = entropy::draws().unwrap_or_default();
+        Self {
+            rules: Rules::new(config.rules()),
+            drain_window: config.endpoints().drain_window(),
+            routers: BTreeMap::new(),
+            draws: Draws::new(seed),
+            number,
+            own_zone: None,
+            metrics,
+        }
+    }
+
+    /// Lets go of a request whose endpoints a filter behind this one named anew: nothing that comes
+    /// of it says anything about the list that was decided.
+    pub fn overruled(&mut self, exchange: &Exchange, stream: &mut HealthStream) {
+        let reason = stream.reason;
+        self.forget(exchange, stream);
+        stream.reason = reason;
+    }
+
+    /// Is the router of a cluster, which is made at the first request; `Err` says why there is none.
+    fn router(
+        &mut self,
+        common: &Common,
+        cluster: &[u8],
+        now: WallTime,
+    ) -> Result<(&mut Router, &mut Draws), Reason> {
+        if cluster.is_empty() {
+            return Err(Reason::NoCluster);
+        }
+        if !self.routers.contains_key(cluster) {
+            let Some((_, rule)) = self.rules.find(cluster) else {
+                return Err(Reason::UnlistedCluster);
+            };
+            if self.routers.len() >= MAX_FOLLOWED || !common.knows(cluster) {
+                return Err(Reason::NotConfigured);
+            }
+            let mut router = Router::new(rule, self.drain_window);
+            self.own_zone
+                .get_or_insert_with(|| OWN_ZONE.read().unwrap_or(None).unwrap_or_default());
+            router.on_tick(
+                &common.picture(cluster, now),
+                surroundings(self.own_zone.as_deref(), common, now),
+                &mut || self.draws.draw(),
+            );
+            self.routers.insert(cluster.to_vec(), router);
+        }
+        match self.routers.get_mut(cluster) {
+            Some(router) => Ok((router, &mut self.draws)),
+            None => Err(Reason::NotConfigured),
+        }
+    }
+}
+
+impl Filter for HealthRouting {
+    const NAME: &'static str = "tidegate health-routing";
+    type Stream = HealthStream;
+
+    fn configure(configuration: &[u8]) -> Result<Configured<Self>, Vec<Problem>> {
+        let config = config::parse(configuration)?;
+        let settings = Settings {
+            endpoints: Some(config.endpoints().clone()),
+            endpoint_header: config.endpoint_header().to_owned(),
+            has_reason_header: config.has_reason_header(),
+            role: config.role(),
+            reports_requests: config.observe() == Observe::Requests,
+            reads_plan: true,
+            writes_plan: config.observe() == Observe::Attempts,
+        };
+        Ok(Configured {
+            digest: config.digest(),
+            settings,
+            filter: Self::new(&config),
+        })
+    }
+
+    fn count_rejected_config() {
+        metrics::count_rejected_config();
+    }
+
+    fn count_reentered(&self, callbacks: u32) {
+        if let Some(metrics) = &self.metrics {
+            metrics.count_reentered(callbacks);
+        }
+    }
+
+    fn tick(&mut self, common: &Common, now: WallTime) {
+        let draws = &mut self.draws;
+        for (cluster, router) in &mut self.routers {
+            router.on_tick(
+                &common.picture(cluster, now),
+                surroundings(self.own_zone.as_deref(), common, now),
+                &mut || draws.draw(),
+            );
+        }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.on_tick();
+        }
+    }
+
+    fn request(&mut self, common: &mut Common, exchange: &mut Exchange, stream: &mut HealthStream) {
+        let reason = self.route(common, exchange, stream);
+        stream.reason = Some(reason.unwrap_or(Reason::HostError));
+    }
+
+    fn requested(
+        &mut self,
+        common: &mut Common,
+        exchange: &Exchange,
+        stream: &mut HealthStream,
+        written: Written,
+    ) {
+        if written.is_err() {
+            self.forget(exchange, stream);
+        }
+        self.count_request(common, stream);
+    }
+
+    fn response(
+        &mut self,
+        common: &mut Common,
+        exchange: &mut Exchange,
+        stream: &mut HealthStream,
+    ) {
+        // What the host does not tell shows nothing.
+        let _ = self.conclude(common, exchange, stream, None);
+    }
+
+    fn explain(&self, stream: &HealthStream, say: &mut dyn FnMut(&str)) {
+        stream.explain(say);
+    }
+
+    fn end(
+        &mut self,
+        common: &mut Common,
+        exchange: &mut Exchange,
+        mut stream: HealthStream,
+        is_failed: bool,
+    ) {
+        if is_failed {
+            let outcome = Some(Outcome::LocalFailure);
+            // What the host does not tell shows nothing.
+            let _ = self.conclude(common, exchange, &mut stream, outcome);
+        }
+        self.finish(exchange, stream);
+    }
+}
+
+/// Is what the surroundings of a tick are.
+fn surroundings<'a>(
+    own_zone: Option<&'a [u8]>,
+    _common: &Common,
+    now: WallTime,
+) -> Surroundings<'a> {
+    Surroundings {
+        own_zone: own_zone.unwrap_or_default(),
+        workers: NonZeroU32::MIN,
+        now,
+    }
+}
