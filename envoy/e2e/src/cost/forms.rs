@@ -31,6 +31,14 @@ pub enum Form {
     Frame,
     /// sticky-session alone, which knows its endpoints.
     StickySession,
+    /// health-routing alone.
+    HealthRouting,
+    /// Both, each in its module.
+    Apart,
+    /// Both in the module `stack`.
+    Stack,
+    /// The same, with the module behind the router too, where it sees each attempt.
+    StackAttempts,
 }
 
 /// A module as a form has it.
@@ -52,12 +60,16 @@ impl Module {
 
 impl Form {
     /// All of them, in the order in which they are measured and told.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::Plain,
         Self::NoOp,
         Self::Native,
         Self::Frame,
         Self::StickySession,
+        Self::HealthRouting,
+        Self::Apart,
+        Self::Stack,
+        Self::StackAttempts,
     ];
 
     /// Returns its name.
@@ -69,6 +81,10 @@ impl Form {
             Self::Native => "native",
             Self::Frame => "frame",
             Self::StickySession => "sticky-session",
+            Self::HealthRouting => "health-routing",
+            Self::Apart => "apart",
+            Self::Stack => "stack",
+            Self::StackAttempts => "stack-attempts",
         }
     }
 
@@ -85,6 +101,12 @@ impl Form {
                 "plain with header_mutation, override_host over round robin and the shipped retry policy"
             }
             Self::StickySession => "frame with sticky-session that knows its endpoints",
+            Self::HealthRouting => "frame with health-routing",
+            Self::Apart => "frame with sticky-session and health-routing, each in its module",
+            Self::Stack => "frame with both in the module stack",
+            Self::StackAttempts => {
+                "the same with `observe: attempts` and the module behind the router too"
+            }
         }
     }
 
@@ -111,18 +133,35 @@ impl Form {
             "clusters": [{ "name": sticky::CLUSTER, "cookie": { "name": sticky::COOKIE } }],
             "keys": { "environment": sticky::KEYS_VARIABLE },
         });
-        let listener = |name, configuration| Module {
+        let health = json!({ "clusters": [{ "name": sticky::CLUSTER }] });
+        let known = json!({ "endpoints": endpoints });
+        let module = |name, parts: &[&Value]| Module {
             name,
-            configuration,
+            configuration: merged(parts),
             is_upstream: false,
         };
+        let both = json!({ "sticky_session": sticky, "health_routing": health });
+        let attempts = json!({ "observe": "attempts" });
         match self {
             Self::Plain | Self::Native | Self::Frame => Vec::new(),
-            Self::NoOp => vec![listener("no-op", json!({}))],
-            Self::StickySession => vec![listener(
-                "sticky-session",
-                merged(&[&sticky, &json!({ "endpoints": endpoints })]),
-            )],
+            Self::NoOp => vec![module("no-op", &[])],
+            Self::StickySession => vec![module("sticky-session", &[&sticky, &known])],
+            Self::HealthRouting => vec![module("health-routing", &[&health, &known])],
+            Self::Apart => vec![
+                module("sticky-session", &[&sticky, &known]),
+                module("health-routing", &[&health, &known]),
+            ],
+            Self::Stack => vec![module("stack", &[&both, &known])],
+            Self::StackAttempts => vec![
+                module("stack", &[&both, &known, &attempts]),
+                Module {
+                    is_upstream: true,
+                    ..module(
+                        "stack",
+                        &[&both, &known, &attempts, &json!({ "role": "upstream" })],
+                    )
+                },
+            ],
         }
     }
 
@@ -135,13 +174,11 @@ impl Form {
             json!({ "admin": { "cluster": ADMIN_CLUSTER, "interval": "1s", "refresh": "30s" } });
         let mut bootstrap = base(servers)?;
         bootstrap.endpoints(ADMIN_CLUSTER, &[admin])?;
-        match self {
-            Self::Plain | Self::NoOp => bare(&mut bootstrap)?,
-            Self::Native => {
-                bare(&mut bootstrap)?;
-                native(&mut bootstrap)?;
-            }
-            Self::Frame | Self::StickySession => {}
+        if matches!(self, Self::Plain | Self::NoOp | Self::Native) {
+            bare(&mut bootstrap)?;
+        }
+        if self == Self::Native {
+            native(&mut bootstrap)?;
         }
         place(&mut bootstrap, &self.modules(&source))?;
         Ok(Scenario::new(bootstrap)
