@@ -153,31 +153,38 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
                 let _ = explain(filter, &self.stream);
             }
         }
-        self.exchange.on_callback_end();
+        self.exchange.on_response_end();
         Action::Continue
     }
 
     fn end(&mut self, plugin: &mut Chain<F>) {
-        let Chain { filter, common, .. } = plugin;
         if let Some(attempting) = self.attempting.take() {
             // What the host refuses is not observed.
-            let _ = attempting.gone(common, &self.exchange);
-        }
-        if common.settings.role == Role::Upstream {
-            return;
+            let _ = attempting.gone(&mut plugin.common, &self.exchange);
         }
         // What the host does not tell is nobody's failure.
         let is_failed = self.is_awaiting && !is_for_the_client().unwrap_or(true);
-        let stream = core::mem::take(&mut self.stream);
-        filter.end(common, &mut self.exchange, stream, is_failed);
+        self.leave(plugin, is_failed);
         if is_failed {
             let outcome = Some(Outcome::LocalFailure);
-            let _ = report_request(common, &mut self.exchange, outcome);
+            let _ = report_request(&mut plugin.common, &mut self.exchange, outcome);
         }
+    }
+
+    fn lost(&mut self, plugin: &mut Chain<F>) {
+        self.leave(plugin, false);
     }
 }
 
 impl<F: Filter> ChainStream<F> {
+    /// Takes leave of a stream in front.
+    fn leave(&mut self, plugin: &mut Chain<F>, is_failed: bool) {
+        let stream = core::mem::take(&mut self.stream);
+        plugin
+            .filter
+            .end(&mut plugin.common, &mut self.exchange, stream, is_failed);
+    }
+
     /// Takes a request over: from a filter of ours in front, or from a client, whose headers are
     /// cleaned.
     fn take(&mut self, common: &mut Common) -> Result<Taken, HostError> {

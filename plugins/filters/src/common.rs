@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Display, Write},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -109,6 +110,14 @@ impl Common {
         self.endpoints
             .as_ref()
             .is_some_and(|endpoints| endpoints.observes() && endpoints.knows(cluster))
+    }
+
+    /// Is how many VMs of the proxy take requests, as far as they report; 1 until that is known.
+    #[must_use]
+    pub fn workers(&self) -> NonZeroU32 {
+        self.endpoints
+            .as_ref()
+            .map_or(NonZeroU32::MIN, Endpoints::workers)
     }
 
     /// Reports how an attempt ended. No host call.

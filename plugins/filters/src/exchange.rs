@@ -8,11 +8,12 @@
 //! Limits: what the host refuses is not remembered, and asked for again by the next who wants it.
 //! Scope: one stream. Cost: no allocation besides the host's own bytes.
 
-use std::cell::OnceCell;
+use std::{borrow::Cow, cell::OnceCell};
 
 use tidegate_policy::{
     passive::{Ended, FailureStatuses, LastAttempt, Outcome, classify},
     plan::{PLAN_PROPERTY, Plan, Proposal},
+    probe::DRAIN_HEADER,
     snapshot::{EndpointAddress, cluster_digest},
     units::WallTime,
 };
@@ -27,9 +28,6 @@ pub(crate) const PLAN: Property<Vec<u8>> = Property::new(PLAN_PROPERTY);
 
 /// Is what a response that an endpoint gave has as its details.
 const VIA_UPSTREAM: &[u8] = b"via_upstream";
-
-/// Is the response header by which an endpoint says that it drains.
-const DRAIN_HEADER: &str = "x-tidegate-drain";
 
 /// Is the least status that is one.
 const FIRST_STATUS: u16 = 100;
@@ -52,6 +50,8 @@ pub struct Exchange {
     plan: Option<Plan>,
     proposal: Option<Proposal>,
     names_endpoints: bool,
+    /// Are there during the callback for them.
+    response_headers: OnceCell<Pairs>,
     status: OnceCell<u16>,
     details: OnceCell<Vec<u8>>,
     served_by: OnceCell<Vec<u8>>,
@@ -163,8 +163,9 @@ impl Exchange {
         self.now.take();
     }
 
-    /// Ends any other callback.
-    pub(crate) fn on_callback_end(&mut self) {
+    /// Ends the callback for the response's headers.
+    pub(crate) fn on_response_end(&mut self) {
+        self.response_headers.take();
         self.now.take();
     }
 
@@ -174,11 +175,39 @@ impl Exchange {
     /// The host said no.
     pub fn status(&self) -> Result<u16, HostError> {
         remember(&self.status, || {
-            let text = Map::ResponseHeaders.value(":status")?.unwrap_or_default();
+            let text = self.response_value(":status")?.unwrap_or_default();
             let status = str::from_utf8(&text).ok();
             Ok(status.and_then(|text| text.parse().ok()).unwrap_or(0))
         })
         .copied()
+    }
+
+    /// Are the response's headers, as they came. A filter that wants more than one of them asks for
+    /// all first. They are there during the callback for them.
+    ///
+    /// # Errors
+    /// The host said no.
+    pub fn response_headers(&self) -> Result<&Pairs, HostError> {
+        remember(&self.response_headers, || Map::ResponseHeaders.read())
+    }
+
+    /// Is the first value of one of the response's headers.
+    ///
+    /// # Errors
+    /// The host said no.
+    pub fn response_value(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, HostError> {
+        match self.response_headers.get() {
+            Some(headers) => Ok(headers.values(name).next().map(Cow::Borrowed)),
+            None => Ok(Map::ResponseHeaders.value(name)?.map(Cow::Owned)),
+        }
+    }
+
+    /// Says whether the response's endpoint announces that it drains.
+    ///
+    /// # Errors
+    /// The host said no.
+    pub fn says_draining(&self) -> Result<bool, HostError> {
+        Ok(self.response_value(DRAIN_HEADER)?.is_some())
     }
 
     /// Says whether the response is an endpoint's: the proxy's own answer after an attempt that
@@ -243,7 +272,7 @@ impl Exchange {
         if status < FIRST_STATUS {
             return Ok(Outcome::Neutral);
         }
-        let says_draining = status == 503 && Map::ResponseHeaders.value(DRAIN_HEADER)?.is_some();
+        let says_draining = status == 503 && self.says_draining()?;
         let ended = Ended {
             status: Some(status),
             details,

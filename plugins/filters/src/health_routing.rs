@@ -3,20 +3,16 @@
 //! The decisions are [`tidegate_policy::routing`]; here they meet the proxy: the picture is handed to
 //! the routers at each tick, a request's list is written, its response says what became of it.
 //!
-//! Cost: a router for each cluster that requests go to, 64 at most. Counters are told their news at
-//! ticks: a request counts without a call to the host.
+//! Cost: counters are told their news at ticks: a request counts without a call to the host.
 
 pub mod config;
 pub mod metrics;
 mod stream;
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
-
 use tidegate_policy::{
     config::Problem,
-    endpoints::MAX_FOLLOWED,
     passive::Outcome,
-    routing::{Config, Observe, Reason, Router, Rules, Surroundings},
+    routing::{Config, Observe, Reason, Routers, Rules, Surroundings},
     units::WallTime,
 };
 use tidegate_proxy::{
@@ -40,12 +36,8 @@ const OWN_ZONE: Property<Vec<u8>> = Property::new(b"xds\0node\0locality\0zone");
 /// Is the filter, configured.
 #[derive(Debug)]
 pub struct HealthRouting {
-    rules: Rules,
-    drain_window: Duration,
-    routers: BTreeMap<Vec<u8>, Router>,
+    routers: Routers,
     draws: Draws,
-    /// Tells requests of this configuration from those of one before it, whose routers are gone.
-    number: u64,
     /// Is the proxy's own zone; `None` until it was asked for.
     own_zone: Option<Vec<u8>>,
     metrics: Option<Metrics>,
@@ -67,11 +59,12 @@ impl HealthRouting {
         // Without a host's number all VMs draw alike, which is better than not to choose.
         let [seed, number] = entropy::draws().unwrap_or_default();
         Self {
-            rules: Rules::new(config.rules()),
-            drain_window: config.endpoints().drain_window(),
-            routers: BTreeMap::new(),
+            routers: Routers::new(
+                Rules::new(config.rules()),
+                config.endpoints().drain_window(),
+                number,
+            ),
             draws: Draws::new(seed),
-            number,
             own_zone: None,
             metrics,
         }
@@ -79,43 +72,10 @@ impl HealthRouting {
 
     /// Lets go of a request whose endpoints a filter behind this one named anew: nothing that comes
     /// of it says anything about the list that was decided.
-    pub fn overruled(&mut self, exchange: &Exchange, stream: &mut HealthStream) {
+    pub fn overruled(&mut self, stream: &mut HealthStream) {
         let reason = stream.reason;
-        self.forget(exchange, stream);
+        self.forget(stream);
         stream.reason = reason;
-    }
-
-    /// Is the router of a cluster, which is made at the first request; `Err` says why there is none.
-    fn router(
-        &mut self,
-        common: &Common,
-        cluster: &[u8],
-        now: WallTime,
-    ) -> Result<(&mut Router, &mut Draws), Reason> {
-        if cluster.is_empty() {
-            return Err(Reason::NoCluster);
-        }
-        if !self.routers.contains_key(cluster) {
-            let Some((_, rule)) = self.rules.find(cluster) else {
-                return Err(Reason::UnlistedCluster);
-            };
-            if self.routers.len() >= MAX_FOLLOWED || !common.knows(cluster) {
-                return Err(Reason::NotConfigured);
-            }
-            let mut router = Router::new(rule, self.drain_window);
-            self.own_zone
-                .get_or_insert_with(|| OWN_ZONE.read().unwrap_or(None).unwrap_or_default());
-            router.on_tick(
-                &common.picture(cluster, now),
-                surroundings(self.own_zone.as_deref(), common, now),
-                &mut || self.draws.draw(),
-            );
-            self.routers.insert(cluster.to_vec(), router);
-        }
-        match self.routers.get_mut(cluster) {
-            Some(router) => Ok((router, &mut self.draws)),
-            None => Err(Reason::NotConfigured),
-        }
     }
 }
 
@@ -153,13 +113,15 @@ impl Filter for HealthRouting {
 
     fn tick(&mut self, common: &Common, now: WallTime) {
         let draws = &mut self.draws;
-        for (cluster, router) in &mut self.routers {
-            router.on_tick(
-                &common.picture(cluster, now),
-                surroundings(self.own_zone.as_deref(), common, now),
-                &mut || draws.draw(),
-            );
-        }
+        self.routers.on_tick(
+            |cluster| common.picture(cluster, now),
+            Surroundings {
+                own_zone: self.own_zone.as_deref().unwrap_or_default(),
+                workers: common.workers(),
+                now,
+            },
+            &mut || draws.draw(),
+        );
         if let Some(metrics) = &mut self.metrics {
             metrics.on_tick();
         }
@@ -173,12 +135,12 @@ impl Filter for HealthRouting {
     fn requested(
         &mut self,
         common: &mut Common,
-        exchange: &Exchange,
+        _exchange: &Exchange,
         stream: &mut HealthStream,
         written: Written,
     ) {
         if written.is_err() {
-            self.forget(exchange, stream);
+            self.forget(stream);
         }
         self.count_request(common, stream);
     }
@@ -209,19 +171,6 @@ impl Filter for HealthRouting {
             // What the host does not tell shows nothing.
             let _ = self.conclude(common, exchange, &mut stream, outcome);
         }
-        self.finish(exchange, stream);
-    }
-}
-
-/// Is what the surroundings of a tick are.
-fn surroundings<'a>(
-    own_zone: Option<&'a [u8]>,
-    _common: &Common,
-    now: WallTime,
-) -> Surroundings<'a> {
-    Surroundings {
-        own_zone: own_zone.unwrap_or_default(),
-        workers: NonZeroU32::MIN,
-        now,
+        self.finish(stream);
     }
 }

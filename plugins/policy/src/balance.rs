@@ -24,9 +24,9 @@ mod pool;
 mod slow_start;
 mod zones;
 
-pub use choice::{Candidate, Candidates, DRAWS, Load, NotPicked, Picked, Reason, Sight};
+pub use choice::{Candidate, Candidates, DRAWS, FURTHER, Load, NotPicked, Picked, Reason, Sight};
 pub use in_flight::{Ended, InFlight, MAX_STREAMS, Seat, Ticket};
 pub use peak_ewma::{Decay, PeakEwma};
-pub use pool::{Pool, Settings, Share};
+pub use pool::{Listed, Pool, Settings, Share};
 pub use slow_start::{SlowStart, drain_share};
 pub use zones::{Spill, Zone};

@@ -63,6 +63,19 @@ impl Fitness {
         }
     }
 
+    /// Is the name in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Draining => "draining",
+            Self::Probing => "probing",
+            Self::Ejected => "ejected",
+            Self::Unhealthy => "unhealthy",
+            Self::Gone => "gone",
+        }
+    }
+
     /// Says whether it counts neither as available nor as unavailable.
     #[must_use]
     pub const fn is_leaving(self) -> bool {

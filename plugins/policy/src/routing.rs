@@ -9,9 +9,12 @@
 //! Scope: the same on every worker. Cost: a rule is found in O(log names + prefixes), without allocation.
 
 mod config;
+mod levels;
 mod raw;
 mod reason;
+mod routed;
 mod router;
+mod routers;
 mod rules;
 
 pub use config::{Balance, Config};
@@ -20,5 +23,7 @@ pub(crate) use raw::RawInStack;
 #[cfg(feature = "schema")]
 pub use raw::schema;
 pub use reason::Reason;
-pub use router::{Answered, Concluded, Routed, Router, Surroundings};
+pub use routed::{Answered, Concluded, Routed};
+pub use router::{Router, Surroundings};
+pub use routers::{MAX_ROUTERS, Routers};
 pub use rules::{Rule, Rules};

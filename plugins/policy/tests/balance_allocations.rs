@@ -97,7 +97,7 @@ fn requests_and_ticks_allocate_nothing_in_steady_state() {
         }
         for mut ticket in under_way.drain(..) {
             if round % 3 == 0 {
-                pool.on_upgrade(&mut ticket, Duration::from_millis(5), now);
+                pool.on_upgrade(&mut ticket, Some(Duration::from_millis(5)), now);
             } else {
                 pool.on_sample(&ticket, Duration::from_millis(5), now);
             }
@@ -114,5 +114,6 @@ fn settings(aggression: NonZeroU32) -> Settings {
         slow_start: SlowStart::new(Duration::from_secs(60), aggression, 100_000),
         drain_window: Duration::from_secs(60),
         spill: Spill::new(1_500_000),
+        recent_failure: Duration::from_secs(1),
     }
 }

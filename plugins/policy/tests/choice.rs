@@ -15,6 +15,7 @@ use tidegate_policy::{
         Candidate, Candidates, DRAWS, Load, NotPicked, Picked, Reason, Seat, Sight, Spill, Zone,
     },
     digest::xxh64,
+    panic_mode::Fitness,
 };
 
 const PICKS: u32 = 100_000;
@@ -26,6 +27,7 @@ fn candidate(seat: u32) -> Candidate {
         factor: 1.0,
         newcomer: false,
         zone: Zone::Own,
+        fitness: Fitness::Available,
     }
 }
 
@@ -34,6 +36,7 @@ fn sight(cost_ms: f64, in_flight: u32) -> Sight {
         cost_ns: Some(cost_ms * 1e6),
         oldest_age_ns: 0.0,
         in_flight,
+        has_failed: false,
     }
 }
 
@@ -127,6 +130,8 @@ fn only_one_is_picked_without_a_comparison() {
             estimate_ns: 2e6,
             in_flight: 1,
             load: 4e6,
+            fitness: Fitness::Available,
+            has_failed: false,
         },
         other: None,
         reason: Reason::Only,
@@ -500,7 +505,7 @@ proptest! {
     ) {
         let look = |seat: Seat| {
             let (cost_ns, in_flight) = seen[seat.0 as usize];
-            Sight { cost_ns: Some(cost_ns), oldest_age_ns: 0.0, in_flight }
+            Sight { cost_ns: Some(cost_ns), oldest_age_ns: 0.0, in_flight, has_failed: false }
         };
         let candidates = prepared(&equals(seen.len() as u32), 1, look);
         let loads: Vec<f64> = seen
@@ -522,7 +527,7 @@ proptest! {
     ) {
         let look = |seat: Seat| {
             let (cost_ns, oldest_age_ns, in_flight) = seen[seat.0 as usize];
-            Sight { cost_ns, oldest_age_ns, in_flight }
+            Sight { cost_ns, oldest_age_ns, in_flight, has_failed: in_flight.is_multiple_of(3) }
         };
         let given: Vec<Candidate> = (0..)
             .zip(given)
@@ -532,6 +537,7 @@ proptest! {
                 factor,
                 newcomer,
                 zone: if own { Zone::Own } else { Zone::Other },
+                fitness: Fitness::Available,
             })
             .collect();
         let is_eligible = |one: &Candidate| one.weight > 0 && one.factor >= 1e-6;

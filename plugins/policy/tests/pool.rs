@@ -32,6 +32,7 @@ fn settings() -> Settings {
         ),
         drain_window: Duration::from_secs(60),
         spill: Spill::new(1_500_000),
+        recent_failure: Duration::from_secs(1),
     }
 }
 
@@ -94,8 +95,8 @@ fn websocket_that_lived_an_hour_is_worth_its_time_to_the_101() {
     let mut pool = pool(2);
     let hour = 3_600_000;
     let mut socket = pool.on_start(seat(&pool, 0), at(0));
-    pool.on_upgrade(&mut socket, ms(30), at(30));
-    pool.on_upgrade(&mut socket, ms(1_000), at(1_000));
+    pool.on_upgrade(&mut socket, Some(ms(30)), at(30));
+    pool.on_upgrade(&mut socket, Some(ms(1_000)), at(1_000));
     assert_eq!(cost_ms(&pool, 0, 30), Some(30.0));
     serve(&mut pool, 0, hour - 1_000, 20);
     let before = pool.sight(seat(&pool, 0), at(hour));
@@ -324,7 +325,7 @@ proptest! {
                 }
                 Event::Upgrade(index) if !under_way.is_empty() => {
                     let one = index.index(under_way.len());
-                    pool.on_upgrade(&mut under_way[one].1, ms(5), at(now_ms));
+                    pool.on_upgrade(&mut under_way[one].1, Some(ms(5)), at(now_ms));
                 }
                 Event::End(index) if !under_way.is_empty() => {
                     let (_, ticket) = under_way.swap_remove(index.index(under_way.len()));

@@ -180,4 +180,8 @@ pub trait Stream<P: Plugin> {
     /// Is called last of all, also for a stream that was cut or never answered, and behind the router
     /// too. Whatever the stream still knows of the proxy can be asked for.
     fn end(&mut self, _plugin: &mut P) {}
+
+    /// Is called in place of [`Self::end`] for a stream that ended while another callback of its VM
+    /// was running, after that one. The proxy knows the stream no more: it cannot be asked about it.
+    fn lost(&mut self, _plugin: &mut P) {}
 }

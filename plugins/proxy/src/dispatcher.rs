@@ -3,14 +3,14 @@
 //! Why: a host can call back while a callback of the same VM is running (a call-out that goes
 //! through an upstream filter in the same VM), for a context that is gone, and for one that was
 //! never made. None of that may trap.
-//! Limits: a callback that comes during another one is answered "go on" and counted; one for an
-//! unknown context is answered "go on".
+//! Limits: a callback that comes during another one is answered "go on" and counted; the end of a
+//! context that comes so is made up for after it. One for an unknown context is answered "go on".
 //! Scope: one per VM. Cost: O(log streams) per callback.
 
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fmt,
+    fmt, mem,
     panic::{PanicHookInfo, set_hook},
 };
 
@@ -29,7 +29,11 @@ use crate::{
 const CONTINUE: u32 = Action::Continue as u32;
 
 /// Holds a VM's plugins and streams.
-pub struct Dispatcher<P: Plugin>(RefCell<Contexts<P>>);
+pub struct Dispatcher<P: Plugin> {
+    contexts: RefCell<Contexts<P>>,
+    /// Are contexts that ended while a callback was running.
+    ended: RefCell<Vec<u32>>,
+}
 
 impl<P: Plugin> fmt::Debug for Dispatcher<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,20 +57,38 @@ impl<P: Plugin> Dispatcher<P> {
     /// Starts without contexts.
     #[must_use]
     pub const fn new() -> Self {
-        Self(RefCell::new(Contexts {
-            plugins: Vec::new(),
-            streams: BTreeMap::new(),
-        }))
+        Self {
+            contexts: RefCell::new(Contexts {
+                plugins: Vec::new(),
+                streams: BTreeMap::new(),
+            }),
+            ended: RefCell::new(Vec::new()),
+        }
     }
 
     /// Runs `callback` unless another one is running.
     fn enter<T>(&self, otherwise: T, callback: impl FnOnce(&mut Contexts<P>) -> T) -> T {
-        match self.0.try_borrow_mut() {
-            Ok(mut contexts) => callback(&mut contexts),
+        match self.contexts.try_borrow_mut() {
+            Ok(mut contexts) => {
+                let answer = callback(&mut contexts);
+                self.end_late(&mut contexts);
+                answer
+            }
             Err(_) => {
                 P::reentered();
                 otherwise
             }
+        }
+    }
+
+    /// Ends the contexts that ended meanwhile.
+    fn end_late(&self, contexts: &mut Contexts<P>) {
+        let Ok(mut ended) = self.ended.try_borrow_mut() else {
+            return;
+        };
+        // Nearly always there is none.
+        for id in mem::take(&mut *ended) {
+            contexts.end(id, P::Stream::lost);
         }
     }
 
@@ -114,17 +136,14 @@ impl<P: Plugin> Dispatcher<P> {
 
     /// Ends a context.
     pub fn delete(&self, id: u32) {
-        self.enter((), |contexts| {
-            let Contexts { plugins, streams } = contexts;
-            let Some((parent, mut stream)) = streams.remove(&id) else {
-                plugins.retain(|(plugin, _)| *plugin != id);
-                return;
-            };
-            let plugin = plugins.iter_mut().find(|(id, _)| *id == parent);
-            if let Some((_, Some(plugin))) = plugin {
-                stream.end(plugin);
-            }
-        });
+        if let Ok(mut contexts) = self.contexts.try_borrow_mut() {
+            contexts.end(id, P::Stream::end);
+            return;
+        }
+        P::reentered();
+        if let Ok(mut ended) = self.ended.try_borrow_mut() {
+            ended.push(id);
+        }
     }
 
     /// Ticks a plugin.
@@ -221,6 +240,17 @@ impl<P: Plugin> Contexts<P> {
             .find(|(plugin, _)| *plugin == id)?
             .1
             .as_mut()
+    }
+
+    /// Forgets a context, and takes leave of a stream.
+    fn end(&mut self, id: u32, leave: fn(&mut P::Stream, &mut P)) {
+        let Some((parent, mut stream)) = self.streams.remove(&id) else {
+            self.plugins.retain(|(plugin, _)| *plugin != id);
+            return;
+        };
+        if let Some(plugin) = self.plugin(parent) {
+            leave(&mut stream, plugin);
+        }
     }
 
     fn configure(&mut self, id: u32, size: usize) -> bool {

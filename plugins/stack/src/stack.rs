@@ -133,7 +133,7 @@ impl Filter for Stack {
                         && let Some(filter) = &mut self.health_routing
                     {
                         // Where it decided before, its list is not the one that is written.
-                        filter.overruled(exchange, &mut stream.health_routing);
+                        filter.overruled(&mut stream.health_routing);
                     }
                 }
                 stack::Filter::HealthRouting => {

@@ -1,35 +1,25 @@
 //! One request and its response.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use tidegate_policy::{
-    fallback::MAX_ENTRIES,
     passive::{Honoured, Outcome},
     routing::{Answered, Reason, Routed},
-    snapshot::EndpointAddress,
 };
 use tidegate_proxy::{
     HostError,
     log::{self, Level},
 };
 
-use super::{HealthRouting, metrics::honoured_name};
+use super::{HealthRouting, OWN_ZONE, metrics::honoured_name};
 use crate::{common::Common, exchange::Exchange};
 
 /// Is the status of a response that becomes a stream of its own.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// Is in a place of a list that has no entry.
-const NOBODY: EndpointAddress = EndpointAddress {
-    ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    port: 0,
-};
-
 /// Remembers of a request what its response is concluded with.
 #[derive(Debug, Default)]
 pub struct HealthStream {
-    /// Is what was decided, where a router did, and the number of the configuration that it is of.
-    routed: Option<(u64, Routed)>,
+    /// Is what was decided, where a router did.
+    routed: Option<Routed>,
     /// Is what was decided about the request.
     pub(super) reason: Option<Reason>,
     /// Is what the response showed.
@@ -45,19 +35,21 @@ impl HealthRouting {
         stream: &mut HealthStream,
     ) -> Result<Reason, HostError> {
         let now = exchange.begin()?;
-        let proposal = exchange.proposal();
-        let number = self.number;
-        let (router, draws) = match self.router(common, exchange.cluster()?, now) {
-            Ok(found) => found,
-            Err(reason) => return Ok(reason),
-        };
-        let routed = router.on_request(proposal, now, &mut || draws.draw());
+        let cluster = exchange.cluster()?;
+        if cluster.is_empty() {
+            return Ok(Reason::NoCluster);
+        }
+        self.own_zone
+            .get_or_insert_with(|| OWN_ZONE.read().unwrap_or(None).unwrap_or_default());
+        let (routers, draws) = (&mut self.routers, &mut self.draws);
+        let draw = &mut || draws.draw();
+        let routed = routers.on_request(cluster, exchange.proposal(), now, draw);
         let reason = routed.reason;
         if routed.addresses().next().is_some() {
             common.set_endpoints_text(routed.addresses());
             exchange.name_endpoints();
         }
-        stream.routed = Some((number, routed));
+        stream.routed = Some(routed);
         Ok(reason)
     }
 
@@ -67,9 +59,8 @@ impl HealthRouting {
         if let Some(metrics) = &mut self.metrics {
             metrics.count_request(reason);
         }
-        let picked = stream.routed.as_ref().and_then(|(_, routed)| routed.picked);
-        common.debug(|| match picked {
-            Some(picked) => format!("health-routing request: {} {picked:?}", reason.as_str()),
+        common.debug(|| match &stream.routed {
+            Some(routed) => format!("health-routing request: {routed}"),
             None => format!("health-routing request: {}", reason.as_str()),
         });
     }
@@ -82,21 +73,15 @@ impl HealthRouting {
         stream: &mut HealthStream,
         outcome: Option<Outcome>,
     ) -> Result<(), HostError> {
-        let Some((number, routed)) = &mut stream.routed else {
+        let Some(routed) = &mut stream.routed else {
             return Ok(());
         };
-        let Some(router) = self.routers.get_mut(exchange.known_cluster()) else {
-            return Ok(());
-        };
-        if *number != self.number {
-            return Ok(());
-        }
         let answered = answered(common, exchange, outcome)?;
         let now = exchange.now()?;
-        let concluded = router.on_answer(routed, &answered, now);
+        let concluded = self.routers.on_answer(routed, &answered, now);
         let cluster = exchange.known_cluster();
         let reports = common.reports(cluster);
-        for (address, attempt) in concluded.conclusion.attempts(&listed(routed)) {
+        for (address, attempt) in concluded.attempts(routed) {
             if let Some(metrics) = &mut self.metrics {
                 metrics.count_attempt(attempt);
             }
@@ -122,29 +107,19 @@ impl HealthRouting {
             );
         }
         exchange.mark_reported();
-        common.debug(|| {
-            format!(
-                "health-routing response: {:?} {:?} honoured {}",
-                answered.outcome,
-                answered.attempts,
-                honoured_name(honoured)
-            )
-        });
+        common.debug(|| format!("health-routing response: {}", concluded.explain(routed)));
         Ok(())
     }
 
     /// Lets go of a request that goes on as if nothing had been decided.
-    pub(super) fn forget(&mut self, exchange: &Exchange, stream: &mut HealthStream) {
-        self.finish(exchange, core::mem::take(stream));
+    pub(super) fn forget(&mut self, stream: &mut HealthStream) {
+        self.finish(core::mem::take(stream));
     }
 
     /// Takes that a stream ended.
-    pub(super) fn finish(&mut self, exchange: &Exchange, stream: HealthStream) {
-        if let Some((number, routed)) = stream.routed
-            && number == self.number
-            && let Some(router) = self.routers.get_mut(exchange.known_cluster())
-        {
-            router.on_end(routed);
+    pub(super) fn finish(&mut self, stream: HealthStream) {
+        if let Some(routed) = stream.routed {
+            self.routers.on_end(routed);
         }
     }
 }
@@ -172,23 +147,23 @@ fn answered(
     exchange: &Exchange,
     outcome: Option<Outcome>,
 ) -> Result<Answered, HostError> {
-    let (outcome, is_upgrade) = match outcome {
-        Some(outcome) => (outcome, false),
-        None => (
-            exchange.outcome(common.failure_statuses())?,
-            exchange.status()? == SWITCHING_PROTOCOLS,
-        ),
+    let (outcome, is_upgrade, says_draining) = match outcome {
+        Some(outcome) => (outcome, false, false),
+        None => {
+            // All of them at once are one call, and two are wanted.
+            exchange.response_headers()?;
+            (
+                exchange.outcome(common.failure_statuses())?,
+                exchange.status()? == SWITCHING_PROTOCOLS,
+                exchange.says_draining()?,
+            )
+        }
     };
     Ok(Answered {
         attempts: exchange.attempts()?,
         served_by: exchange.endpoint()?,
         outcome,
         is_upgrade,
+        says_draining,
     })
-}
-
-/// Is a request's list, and behind it places that nobody looks at.
-fn listed(routed: &Routed) -> [EndpointAddress; MAX_ENTRIES] {
-    let mut addresses = routed.addresses();
-    std::array::from_fn(|_| addresses.next().unwrap_or(NOBODY))
 }

@@ -172,7 +172,7 @@ impl Pinning {
             };
             let keys = filter.config.keys();
             let (now, draws) = (exchange.now()?, entropy::draws()?);
-            let instance = instance(common, cluster, write, address, now)?;
+            let instance = instance(common, exchange, write, now)?;
             let cookie = policy.write(write, instance, keys, binding, self.https, now, draws);
             let Some(cookie) = cookie else {
                 return Ok(ResponseReason::HostError);
@@ -195,19 +195,18 @@ const fn bond(reason: RequestReason) -> Bond {
 /// it. What the application announces is left in the response.
 fn instance(
     common: &Common,
-    cluster: &[u8],
+    exchange: &Exchange,
     write: &Write,
-    served_by: &[u8],
     now: WallTime,
 ) -> Result<Option<NonZeroU64>, HostError> {
-    let is_served_by = write.address().as_str().as_bytes() == served_by;
+    let is_served_by = write.address().as_str().as_bytes() == exchange.served_by()?;
     let header = if is_served_by {
-        Map::ResponseHeaders.value(INSTANCE_HEADER)?
+        exchange.response_value(INSTANCE_HEADER)?
     } else {
         None
     };
     let announced = header.and_then(|value| announced(&value));
-    let picture = || common.picture(cluster, now);
+    let picture = || common.picture(exchange.known_cluster(), now);
     Ok(announced.or_else(|| known_instance(picture(), write.address())))
 }
 

@@ -1,14 +1,22 @@
-//! Picks the endpoint of one request: of two at random the one with the lower load.
+//! Picks the endpoint of one request: of two at random the one that stands better, or else the one
+//! with the lower load.
 //!
 //! Why: the lowest of all would be the lowest for every worker at once, and all would go there; two
 //! at random are nearly as good and never agree on one. It is also all the same how many there are.
-//! Model: `load = estimate · (in_flight / weight + 1) / factor`, where `weight` is relative to the
+//! Model: of two the fitter one is taken; of equally fit ones the one that did not fail lately; of
+//! these the one with the lower load. An endpoint that fails in a millisecond has nothing under way
+//! and the lowest load of all. Where both failed lately, up to [`FURTHER`] more are drawn, and the
+//! first that did not is taken; where all did, the two are compared as if none had.
+//! Fitness differs in panic only, as candidates are chosen. Of `N` of which a share `a` is fit these
+//! get `1 − (1 − a)²` of the requests, more or less `a/N`: three quarters at a half, a fifth at a
+//! tenth, and the others never nothing.
+//! `load = estimate · (in_flight / weight + 1) / factor`, where `weight` is relative to the
 //! mean and `factor` is the slow start's (or the drain's), relative to the largest. `estimate` is
 //! the larger of the average of peaks and the age of the oldest request, at least 10 µs. With all
 //! weights alike the two are distinct and uniform; otherwise each is drawn by weight, and may be the
 //! same one twice. This is what one gets from as many equal endpoints as the weight says behind one
 //! address: shares of equally fast ones follow the weights, idle or under load.
-//! A newcomer (factor below 1) that is drawn first is taken outright with probability `factor`, so
+//! A newcomer (factor below 1) that is drawn first and did not fail lately is taken outright with probability `factor`, so
 //! that it is picked with probability factor/N whatever its load; but only up to three times its
 //! share `factor × mean` of the requests under way, or 8 by all workers, if that is more. While
 //! nobody has a sample of it, up to 6 by all workers, if it is at most 10 times as slow as the mean.
@@ -20,21 +28,23 @@
 //! Limits: ties go to the one that was drawn first, so that equals are picked alike. Draws are
 //! multiplied, not divided: an index is off from uniform by less than N/2^64. Loads are finite; at
 //! a factor of 0 an endpoint is no candidate.
-//! Scope: per worker VM. Cost: O(1) for a pick, at most four looks; O(N) to prepare, without
-//! allocation once N was reached; 56 bytes for each candidate, 24 more where weights differ.
+//! Scope: per worker VM. Cost: O(1) for a pick, at most four looks, and eight more where endpoints
+//! failed; O(N) to prepare, without allocation once N was reached; 64 bytes for each candidate, 24
+//! more where weights differ.
 //! Source: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001; draws by
 //! weight after A. J. Walker's alias method, 1977. Differs from `(in_flight + 1) / weight`: with
 //! that, the heavier of two idle endpoints would always win.
 
 mod draw;
 
-use core::num::NonZeroU32;
+use core::{cmp::Ordering, num::NonZeroU32};
 
 use super::{
     in_flight::Seat,
     zones::{Spill, Zone},
 };
-use draw::{Group, scaled};
+use crate::panic_mode::Fitness;
+use draw::{Drawn, Group, scaled};
 
 /// Is how many draws a pick takes, whatever it uses of them.
 pub const DRAWS: usize = 3;
@@ -68,6 +78,10 @@ const UNPROVEN_SLOWNESS: f64 = 10.0;
 /// that is three times as slow as the others still gets all of its share of the requests.
 const OUTRIGHT_SHARES: f64 = 3.0;
 
+/// Is how many more are drawn where both of two failed lately. With three of ten that fail, one
+/// request in 15 draws two of them, and one in 1800 six.
+pub const FURTHER: usize = 4;
+
 /// Is one endpoint that a request may go to.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
@@ -81,6 +95,16 @@ pub struct Candidate {
     pub newcomer: bool,
     /// Is whether it is near.
     pub zone: Zone,
+    /// Says how it stands: the fittest are taken first.
+    pub fitness: Fitness,
+}
+
+impl Candidate {
+    /// Says whether it has a share at all.
+    #[must_use]
+    pub fn may_be_picked(&self) -> bool {
+        self.weight > 0 && self.factor >= MIN_FACTOR
+    }
 }
 
 /// Is what a VM sees of an endpoint at this moment.
@@ -92,6 +116,8 @@ pub struct Sight {
     pub oldest_age_ns: f64,
     /// Is the number of requests under way.
     pub in_flight: u32,
+    /// Says that it failed a moment ago, and did not succeed since.
+    pub has_failed: bool,
 }
 
 impl Sight {
@@ -114,8 +140,48 @@ pub struct Load {
     pub estimate_ns: f64,
     /// Is the number of its requests under way.
     pub in_flight: u32,
-    /// Is the load: the lower one wins.
+    /// Is the load: the lower one wins, of those that stand alike.
     pub load: f64,
+    /// Says how the endpoint stands.
+    pub fitness: Fitness,
+    /// Says that it failed a moment ago.
+    pub has_failed: bool,
+}
+
+impl Load {
+    /// Says why this one is taken before another: it stands better; `None` where it does not.
+    fn stands_before(&self, other: &Self) -> Option<Reason> {
+        match self.fitness.cmp(&other.fitness) {
+            Ordering::Less => Some(Reason::Fitter),
+            Ordering::Equal => {
+                (!self.has_failed && other.has_failed).then_some(Reason::OtherFailed)
+            }
+            Ordering::Greater => None,
+        }
+    }
+
+    /// Says why the first of two that were drawn is taken, or the second.
+    fn compare(&self, second: &Self) -> Compared {
+        if let Some(reason) = self.stands_before(second) {
+            return Compared::First(reason);
+        }
+        if let Some(reason) = second.stands_before(self) {
+            return Compared::Second(reason);
+        }
+        if second.load < self.load {
+            Compared::Second(Reason::LowerLoad)
+        } else if self.load < second.load {
+            Compared::First(Reason::LowerLoad)
+        } else {
+            Compared::First(Reason::Equal)
+        }
+    }
+}
+
+/// Is which of two is taken.
+enum Compared {
+    First(Reason),
+    Second(Reason),
 }
 
 /// Says why an endpoint was picked.
@@ -123,12 +189,16 @@ pub struct Load {
 pub enum Reason {
     /// Its load is the same as the other's, and it was drawn first.
     Equal,
+    /// The other one is less fit.
+    Fitter,
     /// Its load is lower than the other's.
     LowerLoad,
     /// It joined lately, and it was its turn.
     Newcomer,
     /// It was the only one, or was drawn twice.
     Only,
+    /// The other one failed a moment ago.
+    OtherFailed,
     /// The own zone is slower by the factor, and busier.
     OtherZone,
 }
@@ -169,6 +239,7 @@ struct Prepared {
     weight: f64,
     factor: f64,
     outright: Outright,
+    fitness: Fitness,
 }
 
 /// Says when a newcomer is taken outright; never, by default.
@@ -203,7 +274,7 @@ impl Outright {
             Some(_) => (self.chance, self.below),
             None => (self.unproven_chance, self.unproven_below),
         };
-        coin < chance && f64::from(sight.in_flight) + 1.0 <= below
+        !sight.has_failed && coin < chance && f64::from(sight.in_flight) + 1.0 <= below
     }
 }
 
@@ -229,8 +300,7 @@ impl Candidates {
         workers: NonZeroU32,
         look: impl Fn(Seat) -> Sight,
     ) {
-        let candidates =
-            candidates.filter(|candidate| candidate.weight > 0 && candidate.factor >= MIN_FACTOR);
+        let candidates = candidates.filter(Candidate::may_be_picked);
         let workers = f64::from(workers.get());
         let mut sums = Sums::default();
         for candidate in candidates.clone() {
@@ -251,6 +321,7 @@ impl Candidates {
                 } else {
                     Outright::default()
                 },
+                fitness: candidate.fitness,
             };
             match candidate.zone {
                 Zone::Own => self.own.push(prepared),
@@ -273,7 +344,7 @@ impl Candidates {
         self.len() == 0
     }
 
-    /// Picks an endpoint. `look` is asked at most four times.
+    /// Picks an endpoint. `look` is asked at most four times, where nobody failed lately.
     ///
     /// # Errors
     /// There is no candidate.
@@ -297,13 +368,19 @@ impl Candidates {
         let Some(other) = self.nearest_of_others(&look, third) else {
             return Ok(nearest);
         };
-        if !self.spill.leaves(nearest.endpoint, other) {
+        let own = nearest.endpoint;
+        if own.stands_before(&other).is_some() {
             return Ok(nearest);
         }
+        let reason = match other.stands_before(&own) {
+            Some(reason) => reason,
+            None if self.spill.leaves(own, other) => Reason::OtherZone,
+            None => return Ok(nearest),
+        };
         Ok(Picked {
             endpoint: other,
-            other: Some(nearest.endpoint),
-            reason: Reason::OtherZone,
+            other: Some(own),
+            reason,
         })
     }
 
@@ -315,7 +392,10 @@ impl Candidates {
             return Some(load);
         };
         let other = load_of(second, look(second.seat), 0.0);
-        Some(if other.load < load.load { other } else { load })
+        Some(match load.compare(&other) {
+            Compared::First(_) => load,
+            Compared::Second(_) => other,
+        })
     }
 
     /// Compares two of a group; `None` where it is empty.
@@ -328,28 +408,75 @@ impl Candidates {
         let first = group.draw(first)?;
         let sight = look(first.candidate.seat);
         let load = load_of(first.candidate, sight, self.default_ns);
-        let picked = |endpoint, other, reason| {
-            Some(Picked {
-                endpoint,
-                other,
-                reason,
-            })
-        };
         if first.candidate.outright.takes(&sight, first.coin) {
-            return picked(load, None, Reason::Newcomer);
+            return Some(Picked {
+                endpoint: load,
+                other: None,
+                reason: Reason::Newcomer,
+            });
         }
-        let Some(second) = group.draw_second(&first, second) else {
+        let picked = self.compare_with_second(group, look, &first, load, second);
+        if !picked.endpoint.has_failed {
+            return Some(picked);
+        }
+        let better = self.look_further(group, look, &picked.endpoint, second);
+        Some(better.unwrap_or(picked))
+    }
+
+    fn compare_with_second(
+        &self,
+        group: &Group,
+        look: &impl Fn(Seat) -> Sight,
+        first: &Drawn<'_>,
+        load: Load,
+        draw: u64,
+    ) -> Picked {
+        let picked = |endpoint, other, reason| Picked {
+            endpoint,
+            other,
+            reason,
+        };
+        let Some(second) = group.draw_second(first, draw) else {
             return picked(load, None, Reason::Only);
         };
         let other = load_of(second, look(second.seat), self.default_ns);
-        if other.load < load.load {
-            picked(other, Some(load), Reason::LowerLoad)
-        } else if load.load < other.load {
-            picked(load, Some(other), Reason::LowerLoad)
-        } else {
-            picked(load, Some(other), Reason::Equal)
+        match load.compare(&other) {
+            Compared::First(reason) => picked(load, Some(other), reason),
+            Compared::Second(reason) => picked(other, Some(load), reason),
         }
     }
+
+    /// Looks for one that stands before an endpoint which failed lately, at a few more draws made
+    /// of one: as uniform, so that nobody gets the requests of a whole row of failed ones.
+    fn look_further(
+        &self,
+        group: &Group,
+        look: &impl Fn(Seat) -> Sight,
+        failed: &Load,
+        draw: u64,
+    ) -> Option<Picked> {
+        let mut draw = draw;
+        for _ in 0..FURTHER {
+            draw = next_draw(draw);
+            let further = group.draw(draw)?.candidate;
+            let load = load_of(further, look(further.seat), self.default_ns);
+            if let Some(reason) = load.stands_before(failed) {
+                return Some(Picked {
+                    endpoint: load,
+                    other: Some(*failed),
+                    reason,
+                });
+            }
+        }
+        None
+    }
+}
+
+/// Makes a draw of a draw: a step of a linear congruential generator modulo 2^64, whose upper bits
+/// are what is used.
+const fn next_draw(draw: u64) -> u64 {
+    draw.wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407)
 }
 
 /// Compares what is seen of a candidate; without an estimate it is worth `default_ns`.
@@ -361,6 +488,8 @@ fn load_of(candidate: &Prepared, sight: Sight, default_ns: f64) -> Load {
         estimate_ns,
         in_flight: sight.in_flight,
         load: estimate_ns * queue / candidate.factor,
+        fitness: candidate.fitness,
+        has_failed: sight.has_failed,
     }
 }
 

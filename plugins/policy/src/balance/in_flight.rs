@@ -4,10 +4,12 @@
 //! that it takes longer than others, and the age of the oldest is a bound below of its latency.
 //! Model: one doubly linked list of attempts for each endpoint, in the order of their beginnings;
 //! the oldest is its head. All lists share one table, whose free places form one more list.
-//! An upgraded stream (WebSocket) leaves the list and is counted apart: it lives for hours, and its
-//! age says nothing.
+//! An attempt whose headers came leaves the list and stays counted: how long its body takes says
+//! nothing of the endpoint's latency, and an event stream's never ends. An upgraded stream
+//! (WebSocket) leaves it too and is counted apart: it lives for hours and asks for little.
 //! Inputs / Output: [`InFlight::on_start`] gives a [`Ticket`]; who has it says that the attempt was
-//! upgraded or ended. A ticket can be neither copied nor used twice.
+//! answered, is served elsewhere, was upgraded or ended. A ticket can be neither copied nor used
+//! twice.
 //! Limits: [`MAX_STREAMS`] attempts at a time have a place. What is beyond is counted at its
 //! endpoint, but has no age. After a step back of the clock the head is the one that began first,
 //! though not the one with the earliest time; ages saturate at zero.
@@ -27,6 +29,11 @@ pub const MAX_STREAMS: usize = 65_536;
 /// endpoint is known or has attempts under way.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Seat(pub u32);
+
+impl Seat {
+    /// Is never given: there are fewer endpoints than that.
+    pub const NONE: Self = Self(u32::MAX);
+}
 
 /// Is one attempt under way, for whoever began it to keep.
 #[derive(Debug, Eq, PartialEq)]
@@ -164,6 +171,34 @@ impl InFlight {
             started_at: now,
             upgraded: false,
         }
+    }
+
+    /// Takes that an attempt's headers came: it has no age any more; a second time changes nothing.
+    pub fn on_answer(&mut self, ticket: &mut Ticket) {
+        self.unlink(ticket);
+        ticket.place = NOWHERE;
+    }
+
+    /// Takes that another endpoint serves what went to the ticket's: it counts there from now on,
+    /// without an age. Says what its former endpoint has left.
+    pub fn on_move(&mut self, ticket: &mut Ticket, seat: Seat) -> Ended {
+        let started_at = ticket.started_at;
+        let moved = Ticket {
+            seat,
+            place: NOWHERE,
+            started_at,
+            upgraded: ticket.upgraded,
+        };
+        let former = core::mem::replace(ticket, moved);
+        if let Some(queue) = self.queues.get_mut(index(seat.0)) {
+            if ticket.upgraded {
+                queue.upgraded = queue.upgraded.saturating_add(1);
+            } else {
+                queue.requests = queue.requests.saturating_add(1);
+                self.requests = self.requests.saturating_add(1);
+            }
+        }
+        self.on_end(former)
     }
 
     /// Takes that an attempt became a stream that lives on; a second time changes nothing.

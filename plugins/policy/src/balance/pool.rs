@@ -23,6 +23,10 @@ use super::{
     zones::{Spill, Zone},
 };
 use crate::{
+    digest::fnv1a_64,
+    fallback::ZoneDigest,
+    panic_mode::Fitness,
+    passive::{Outcome, Recent},
     snapshot::{EndpointAddress, Entry, Latency, State},
     units::WallTime,
 };
@@ -38,6 +42,8 @@ pub struct Settings {
     pub drain_window: Duration,
     /// Is when requests leave the own zone.
     pub spill: Spill,
+    /// Is how long a failure is recent; zero: never.
+    pub recent_failure: Duration,
 }
 
 /// Is how much of its share an endpoint gets.
@@ -84,15 +90,14 @@ impl Share {
     }
 }
 
-/// Is a seat that is never given: there are fewer endpoints than that.
-const NO_SEAT: Seat = Seat(u32::MAX);
-
 /// Is what is known of the endpoint at a seat.
 #[derive(Clone, Copy, Debug)]
 struct Seated {
     address: EndpointAddress,
     generation: u32,
     estimate: PeakEwma,
+    recent: Recent,
+    zone: ZoneDigest,
     stay: Stay,
 }
 
@@ -112,6 +117,15 @@ enum Stay {
 struct Turn {
     address: EndpointAddress,
     candidate: Candidate,
+}
+
+/// Is how a listed endpoint stands until the next tick.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listed {
+    /// Is its place in the tables of the VM.
+    pub seat: Seat,
+    /// Says how it stands.
+    pub fitness: Fitness,
 }
 
 /// Picks among a cluster's endpoints.
@@ -200,6 +214,7 @@ impl Pool {
                     factor: share.factor,
                     newcomer: share.newcomer,
                     zone: Zone::of(entry.zone, own_zone),
+                    fitness: Fitness::of(entry.endpoint.state, now),
                 },
             });
         }
@@ -210,10 +225,10 @@ impl Pool {
         self.next_turns = known;
         self.turns = turns;
         self.in_flight.reserve(self.seats.len());
-        let (seats, in_flight, decay) = (&self.seats, &self.in_flight, self.settings.decay);
+        let (seats, in_flight, settings) = (&self.seats, &self.in_flight, &self.settings);
         let candidates = self.turns.iter().map(|turn| turn.candidate);
         self.candidates.prepare(candidates, workers, |seat| {
-            sight(seats, in_flight, seat, decay, now)
+            sight(seats, in_flight, seat, settings, now)
         });
     }
 
@@ -222,9 +237,9 @@ impl Pool {
     /// # Errors
     /// No endpoint has a share.
     pub fn pick(&self, draws: [u64; DRAWS], now: WallTime) -> Result<Picked, NotPicked> {
-        let (seats, in_flight, decay) = (&self.seats, &self.in_flight, self.settings.decay);
+        let (seats, in_flight, settings) = (&self.seats, &self.in_flight, &self.settings);
         self.candidates
-            .pick(|seat| sight(seats, in_flight, seat, decay, now), draws)
+            .pick(|seat| sight(seats, in_flight, seat, settings, now), draws)
     }
 
     /// Takes that an attempt went to an endpoint, picked here or by others. At a seat that is free
@@ -232,7 +247,7 @@ impl Pool {
     pub fn on_start(&mut self, seat: Seat, now: WallTime) -> Ticket {
         let seat = match self.stay(seat) {
             Stay::Listed | Stay::Leaving => seat,
-            Stay::Gone => NO_SEAT,
+            Stay::Gone => Seat::NONE,
         };
         self.in_flight.on_start(seat, now)
     }
@@ -246,9 +261,50 @@ impl Pool {
         }
     }
 
-    /// Takes that an attempt was answered by an upgrade after this long: its only sample.
-    pub fn on_upgrade(&mut self, ticket: &mut Ticket, latency: Duration, now: WallTime) {
-        if !ticket.is_upgraded() {
+    /// Takes that an attempt's headers came: it stays under way, and its age counts no more.
+    pub fn on_answer(&mut self, ticket: &mut Ticket) {
+        self.in_flight.on_answer(ticket);
+    }
+
+    /// Takes that another endpoint serves what went to the ticket's: it is under way there from now
+    /// on, without an age. At a seat that is free by now it is counted nowhere.
+    pub fn on_move(&mut self, ticket: &mut Ticket, seat: Seat) {
+        let seat = match self.stay(seat) {
+            Stay::Listed | Stay::Leaving => seat,
+            Stay::Gone => Seat::NONE,
+        };
+        let former = ticket.seat();
+        if self.in_flight.on_move(ticket, seat) == Ended::Idle {
+            self.stand_up(former);
+        }
+    }
+
+    /// Takes how an attempt at an endpoint ended, for the order in which endpoints are taken.
+    pub fn on_outcome(&mut self, seat: Seat, outcome: Outcome, now: WallTime) {
+        if let Some(seated) = self.seats.get_mut(index(seat)) {
+            seated.recent.on_outcome(outcome, now);
+        }
+    }
+
+    /// Takes that an endpoint said that it drains: it is spared as if it had failed.
+    pub fn on_drain(&mut self, seat: Seat, now: WallTime) {
+        if let Some(seated) = self.seats.get_mut(index(seat)) {
+            seated.recent.on_drain(now);
+        }
+    }
+
+    /// Says whether an endpoint failed a moment ago, and did not succeed since.
+    #[must_use]
+    pub fn has_failed(&self, seat: Seat, now: WallTime) -> bool {
+        let limit = self.settings.recent_failure;
+        let seated = self.seats.get(index(seat));
+        seated.is_some_and(|seated| seated.recent.has_failed(now, limit))
+    }
+
+    /// Takes that an attempt was answered by an upgrade after this long, its only sample; `None`
+    /// where the time is not the endpoint's.
+    pub fn on_upgrade(&mut self, ticket: &mut Ticket, latency: Option<Duration>, now: WallTime) {
+        if let Some(latency) = latency.filter(|_| !ticket.is_upgraded()) {
             self.on_sample(ticket, latency, now);
         }
         self.in_flight.on_upgrade(ticket);
@@ -271,17 +327,40 @@ impl Pool {
     /// Is the seat of a listed address, for attempts that others sent there. O(log n).
     #[must_use]
     pub fn seat(&self, address: &EndpointAddress) -> Option<Seat> {
+        self.find(address).map(|listed| listed.seat)
+    }
+
+    /// Finds a listed address, whether or not it may be picked. O(log n).
+    #[must_use]
+    pub fn find(&self, address: &EndpointAddress) -> Option<Listed> {
         let found = self
             .turns
             .binary_search_by(|turn| turn.address.cmp(address))
             .ok()?;
-        self.turns.get(found).map(|turn| turn.candidate.seat)
+        self.turns.get(found).map(|turn| Listed {
+            seat: turn.candidate.seat,
+            fitness: turn.candidate.fitness,
+        })
+    }
+
+    /// Is the zone of the endpoint at a seat; zero where it has none.
+    #[must_use]
+    pub fn zone(&self, seat: Seat) -> ZoneDigest {
+        self.seats.get(index(seat)).map_or(0, |seated| seated.zone)
+    }
+
+    /// Lists who may serve an attempt after the first, with their zones.
+    pub fn spares(&self) -> impl Iterator<Item = (Seat, ZoneDigest)> + use<'_> {
+        let turns = self.turns.iter().map(|turn| turn.candidate);
+        turns
+            .filter(Candidate::may_be_picked)
+            .map(|candidate| (candidate.seat, self.zone(candidate.seat)))
     }
 
     /// Is what this VM sees of an endpoint.
     #[must_use]
     pub fn sight(&self, seat: Seat, now: WallTime) -> Sight {
-        sight(&self.seats, &self.in_flight, seat, self.settings.decay, now)
+        sight(&self.seats, &self.in_flight, seat, &self.settings, now)
     }
 
     /// Is what a report says of an endpoint's latency; `None` before the first sample. The age of
@@ -322,6 +401,8 @@ impl Pool {
             address: entry.address,
             generation: entry.endpoint.since.generation,
             estimate: PeakEwma::default(),
+            recent: Recent::default(),
+            zone: zone_digest(entry.zone),
             stay: Stay::Listed,
         };
         let seats = &mut self.seats;
@@ -356,7 +437,9 @@ impl Pool {
         if seated.generation != entry.endpoint.since.generation {
             seated.generation = entry.endpoint.since.generation;
             seated.estimate = PeakEwma::default();
+            seated.recent = Recent::default();
         }
+        seated.zone = zone_digest(entry.zone);
         if seated.estimate.on_clock(now) {
             self.clock_regressions = self.clock_regressions.saturating_add(1);
         }
@@ -399,15 +482,26 @@ impl Pool {
 }
 
 /// Is what is seen of the endpoint at a seat: reading changes nothing.
-fn sight(seats: &[Seated], in_flight: &InFlight, seat: Seat, decay: Decay, now: WallTime) -> Sight {
-    let cost_ns = seats
-        .get(index(seat))
-        .and_then(|seated| seated.estimate.cost_ns_at(decay, now));
+fn sight(
+    seats: &[Seated],
+    in_flight: &InFlight,
+    seat: Seat,
+    settings: &Settings,
+    now: WallTime,
+) -> Sight {
+    let seated = seats.get(index(seat));
     Sight {
-        cost_ns,
+        cost_ns: seated.and_then(|seated| seated.estimate.cost_ns_at(settings.decay, now)),
         oldest_age_ns: nanoseconds(in_flight.oldest_age(seat, now)),
         in_flight: in_flight.requests(seat),
+        has_failed: seated
+            .is_some_and(|seated| seated.recent.has_failed(now, settings.recent_failure)),
     }
+}
+
+/// Is the digest of a zone's name; zero for none.
+fn zone_digest(zone: &[u8]) -> ZoneDigest {
+    if zone.is_empty() { 0 } else { fnv1a_64(zone) }
 }
 
 /// Is an index into the table of seats.

@@ -45,7 +45,7 @@ pub struct Conclusion {
 
 impl Conclusion {
     /// Is what shows nothing.
-    const NOTHING: Self = Self {
+    pub const NOTHING: Self = Self {
         failed: 0,
         last: None,
         honoured: Honoured::Unclear,

@@ -25,6 +25,11 @@ impl Recent {
         }
     }
 
+    /// Takes that it asked for nothing new: it is spared as if it had failed.
+    pub const fn on_drain(&mut self, now: WallTime) {
+        self.failed_at = Some(now);
+    }
+
     /// Says whether it failed within `limit`, and did not succeed since. A failure that is as far
     /// ahead of `now` is forgotten: after a step back of the clock nobody could say when it ends.
     #[must_use]

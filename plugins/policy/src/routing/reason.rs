@@ -29,6 +29,8 @@ pub enum Reason {
     Equal,
     /// Its load is lower than the other's.
     LowerLoad,
+    /// The other one failed a moment ago.
+    OtherFailed,
     /// It joined lately, and it was its turn.
     Newcomer,
     /// It was the only one.
@@ -43,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// Lists all, in the order of [`Self::index`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NoCluster,
         Self::UnlistedCluster,
         Self::HostError,
@@ -56,6 +58,7 @@ impl Reason {
         Self::Trial,
         Self::Equal,
         Self::LowerLoad,
+        Self::OtherFailed,
         Self::Newcomer,
         Self::Only,
         Self::OtherZone,
@@ -79,6 +82,7 @@ impl Reason {
             Self::Trial => "trial",
             Self::Equal => "equal",
             Self::LowerLoad => "lower_load",
+            Self::OtherFailed => "other_failed",
             Self::Newcomer => "newcomer",
             Self::Only => "only",
             Self::OtherZone => "other_zone",
@@ -108,7 +112,9 @@ impl Reason {
             (Mode::Panic, _) => Self::Panic,
             (Mode::NobodyAvailable | Mode::Nobody, _) => Self::NobodyAvailable,
             (Mode::Normal, balance::Reason::Equal) => Self::Equal,
-            (Mode::Normal, balance::Reason::LowerLoad) => Self::LowerLoad,
+            // Outside of panic all candidates are as fit.
+            (Mode::Normal, balance::Reason::LowerLoad | balance::Reason::Fitter) => Self::LowerLoad,
+            (Mode::Normal, balance::Reason::OtherFailed) => Self::OtherFailed,
             (Mode::Normal, balance::Reason::Newcomer) => Self::Newcomer,
             (Mode::Normal, balance::Reason::Only) => Self::Only,
             (Mode::Normal, balance::Reason::OtherZone) => Self::OtherZone,

@@ -52,6 +52,11 @@ impl Rules {
         }
     }
 
+    /// Lists the rules, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
     /// Is the rule of the cluster with this name, and its place; `None` leaves its requests alone.
     #[must_use]
     pub fn find(&self, cluster: &[u8]) -> Option<(usize, &Rule)> {

@@ -76,6 +76,7 @@ pub(crate) fn settings() -> Settings {
         ),
         drain_window: Duration::from_secs(60),
         spill: Spill::new(1_500_000),
+        recent_failure: Duration::from_secs(1),
     }
 }
 

@@ -8,6 +8,7 @@ thread_local! {
     static DISPATCHER: Dispatcher<Probe> = const { Dispatcher::new() };
     static REENTERED: Cell<u32> = const { Cell::new(0) };
     static REFUSE: Cell<bool> = const { Cell::new(false) };
+    static ENDED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
 /// Counts what comes to it; a tick calls back into the dispatcher, as a call-out through an
@@ -50,7 +51,9 @@ impl Plugin for Probe {
             assert_eq!(dispatcher.configure(1, 0), 1);
             dispatcher.log(9);
             dispatcher.delete(9);
+            dispatcher.delete(8);
         });
+        assert_eq!(ENDED.get(), (0, 0), "not while this runs");
     }
 
     fn call_response(&mut self, response: CallResponse) {
@@ -68,12 +71,22 @@ impl Stream<Probe> for ProbeStream {
         plugin.streams += 100 * self.0.0;
         Action::Pause
     }
+
+    fn end(&mut self, _plugin: &mut Probe) {
+        let (ended, lost) = ENDED.get();
+        ENDED.set((ended + 1, lost));
+    }
+
+    fn lost(&mut self, _plugin: &mut Probe) {
+        let (ended, lost) = ENDED.get();
+        ENDED.set((ended, lost + 1));
+    }
 }
 
 impl Dispatcher<Probe> {
     /// Looks at a plugin.
     fn seen(&self, id: u32) -> Option<(u32, u32, u32)> {
-        self.0
+        self.contexts
             .borrow_mut()
             .plugin(id)
             .map(|probe| (probe.ticks, probe.streams, probe.calls))
@@ -107,11 +120,19 @@ fn callback_inside_a_callback_is_let_go_on_and_counted() {
     DISPATCHER.with(|dispatcher| {
         dispatcher.create(1, 0);
         dispatcher.configure(1, 0);
+        dispatcher.create(7, 1);
+        dispatcher.create(8, 1);
         dispatcher.tick(1);
-        assert_eq!(REENTERED.get(), 5);
+        assert_eq!(REENTERED.get(), 6);
         // The stream that was created meanwhile is unknown, and goes through as well.
         assert_eq!(dispatcher.response_headers(9, 1, 0), CONTINUE);
-        assert_eq!(dispatcher.seen(1), Some((1, 0, 0)));
+        assert_eq!(dispatcher.seen(1), Some((1, 2, 0)));
+        // The one that ended meanwhile is gone, though nobody could be asked about it.
+        assert_eq!(dispatcher.request_headers(8, 1, 1), CONTINUE);
+        assert_eq!(ENDED.get(), (0, 1));
+        dispatcher.delete(7);
+        assert_eq!(ENDED.get(), (1, 1));
+        assert!(dispatcher.contexts.borrow().streams.is_empty());
     });
 }
 
