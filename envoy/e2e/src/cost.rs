@@ -132,11 +132,11 @@ async fn spend(
     told: &mut impl FnMut(&str),
 ) -> Result<Vec<Spending>> {
     told("counting calls");
-    let mut calls = Vec::new();
+    let mut work = Vec::new();
     for form in &options.forms {
-        calls.push(calls::per_request(*form)?);
+        work.push(calls::per_request(*form)?);
     }
-    let kinds = spending::kinds(calls.iter());
+    let kinds = spending::kinds(&work);
     let prices = prices::measure(kinds, addresses, options, told).await?;
     let more = |form: Form| {
         let found = report.forms.iter().find(|known| known.form == form.name());
@@ -145,15 +145,15 @@ async fn spend(
     let spending = options
         .forms
         .iter()
-        .zip(&calls)
-        .filter(|(_, calls)| !calls.is_empty())
-        .filter_map(|(form, calls)| {
+        .zip(&work)
+        .filter(|(_, work)| !work.calls.is_empty())
+        .filter_map(|(form, work)| {
             let (own, frame) = (more(*form)?, more(Form::Frame)?);
             Some(Spending::of(
                 form.name(),
                 own.value,
                 frame.value,
-                calls,
+                work,
                 &prices,
             ))
         });

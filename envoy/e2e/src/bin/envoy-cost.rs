@@ -120,7 +120,7 @@ fn print(report: &Report, output: &Output) -> Result<()> {
 /// Shows where the time of a form goes. Calls of no weight are left out.
 fn print_spending(spending: &Spending, output: &Output) -> Result<()> {
     output.line(format_args!(
-        "\n{}: {:.1} µs more than plain = frame {:.1} + callbacks {:.1} + {:.1} calls of the host {:.1} + the rest {:.1}",
+        "\n{}: {:.1} µs more than plain = frame {:.1} + callbacks {:.1} + {:.1} calls of the host {:.1} + the rest {:.1} ({:.0} instructions)",
         spending.form,
         spending.more_than_plain_us,
         spending.frame_us,
@@ -128,6 +128,7 @@ fn print_spending(spending: &Spending, output: &Output) -> Result<()> {
         spending.calls,
         spending.calls_us,
         spending.rest_us,
+        spending.fuel,
     ))?;
     let mut table = Table::new(&[
         ("where", Align::Left),

@@ -45,11 +45,20 @@ pub(super) struct Call {
     pub(super) of: String,
 }
 
-/// Counts the calls of a form per request; none for a form without modules.
+/// What a form's modules do for one request.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Their calls into the host.
+    pub(super) calls: BTreeMap<Call, f64>,
+    /// Their instructions, in the runner's fuel.
+    pub(super) fuel: f64,
+}
+
+/// Counts what a form's modules do per request; nothing for a form without modules.
 ///
 /// # Errors
 /// A module cannot be built or does not start.
-pub(super) fn per_request(form: Form) -> Result<BTreeMap<Call, f64>> {
+pub(super) fn per_request(form: Form) -> Result<Work> {
     let addresses: Vec<String> = (1..=4)
         .map(|host| SocketAddr::from(([10, 0, 0, host], 8080)).to_string())
         .collect();
@@ -60,7 +69,7 @@ pub(super) fn per_request(form: Form) -> Result<BTreeMap<Call, f64>> {
     let source = json!({ "static": [{ "cluster": sticky::CLUSTER, "endpoints": listed }] });
     let modules = form.modules(&source);
     if modules.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Work::default());
     }
     let engine = engine()?;
     let watch = Watch::default();
@@ -105,17 +114,20 @@ pub(super) fn per_request(form: Form) -> Result<BTreeMap<Call, f64>> {
     request(&mut proxy, &addresses, 0, Some(&mut session))?;
     pass(&mut proxy, LEARNS_NS)?;
     request(&mut proxy, &addresses, 1, Some(&mut session))?;
-    watch.lock().counted.clear();
+    *watch.lock() = Seen::default();
     for number in 0..REQUESTS {
         let session = (number % 2 == 0).then_some(&mut session);
         request(&mut proxy, &addresses, number, session)?;
         pass(&mut proxy, STEP_NS / 25)?;
     }
-    let counted = std::mem::take(&mut watch.lock().counted);
-    Ok(counted
-        .into_iter()
-        .map(|(call, count)| (call, f64::from(count) / f64::from(REQUESTS)))
-        .collect())
+    let seen = std::mem::take(&mut *watch.lock());
+    let calls = seen.counted.into_iter();
+    Ok(Work {
+        calls: calls
+            .map(|(call, count)| (call, f64::from(count) / f64::from(REQUESTS)))
+            .collect(),
+        fuel: seen.fuel / f64::from(REQUESTS),
+    })
 }
 
 /// Lets time pass; call-outs are answered 200 at once.
@@ -219,6 +231,7 @@ struct Seen {
     /// Is what the present callback of each VM has called.
     open: BTreeMap<u32, Vec<(&'static str, String)>>,
     counted: BTreeMap<Call, u32>,
+    fuel: f64,
 }
 
 impl Watch {
@@ -257,6 +270,7 @@ impl Observer for Watch {
         if callback.place.stream.is_none() {
             return;
         }
+        seen.fuel += f64::from(u32::try_from(callback.fuel).unwrap_or(u32::MAX));
         for (function, of) in calls {
             let call = Call {
                 is_upstream: callback.place.plugin.starts_with("upstream "),
@@ -275,7 +289,8 @@ mod tests {
 
     #[test]
     fn a_request_through_sticky_session_is_counted_call_by_call() {
-        let calls = per_request(Form::StickySession).unwrap();
+        let work = per_request(Form::StickySession).unwrap();
+        let calls = &work.calls;
         let times = |function: &str| -> f64 {
             let of = calls.iter().filter(|(call, _)| call.function == function);
             of.map(|(_, times)| times).sum()
@@ -290,6 +305,8 @@ mod tests {
             "{calls:?}"
         );
         assert!(times("random_get") >= 0.5, "{calls:?}");
-        assert!(per_request(Form::Plain).unwrap().is_empty());
+        // To open a cookie or to write one is most of the work.
+        assert!(work.fuel > 10_000.0, "{}", work.fuel);
+        assert!(per_request(Form::Plain).unwrap().calls.is_empty());
     }
 }

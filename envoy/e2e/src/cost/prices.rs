@@ -21,7 +21,7 @@ use super::load::Load;
 use crate::envoy::{Envoy, Scenario};
 
 /// How many calls of a kind a request has: enough to stand out of what a request costs anyhow.
-const TIMES: u32 = 40;
+const TIMES: u32 = 200;
 
 /// The module.
 const MODULE: &str = "priced";
@@ -229,14 +229,14 @@ mod tests {
         );
         assert_eq!(
             line(&property).as_deref(),
-            Some("request 40 property xds.cluster_name")
+            Some("request 200 property xds.cluster_name")
         );
         let add = call(
             "proxy_on_response_headers",
             "proxy_add_header_map_value",
             "set-cookie",
         );
-        assert_eq!(line(&add).as_deref(), Some("response 40 add_and_remove"));
+        assert_eq!(line(&add).as_deref(), Some("response 200 add_and_remove"));
         assert!(Kind::of(&add).unwrap().without().is_some());
         let unknown = call("proxy_on_request_headers", "proxy_unheard_of", "");
         assert_eq!(line(&unknown), None);
@@ -255,7 +255,7 @@ mod tests {
         };
         let close = |figure: Figure, value: f64| (figure.value - value).abs() < 1e-9;
         assert!(close(prices.callbacks(), 10.0));
-        assert!(close(prices.of(&remove).unwrap(), 500.0));
-        assert!(close(prices.of(&add).unwrap(), 1_000.0));
+        assert!(close(prices.of(&remove).unwrap(), 100.0));
+        assert!(close(prices.of(&add).unwrap(), 200.0));
     }
 }

@@ -3,11 +3,11 @@
 //! Model: `more than plain = frame + callbacks + Σ calls × price + rest`. The rest is what modules compute themselves, what their
 //! calls make the proxy do later, timers and probes, and the error of all other terms.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::calls::Call;
+use super::calls::{Call, Work};
 use super::figure::Figure;
 use super::prices::{Kind, Prices};
 
@@ -26,6 +26,8 @@ pub struct Spending {
     pub calls_us: f64,
     /// What is left.
     pub rest_us: f64,
+    /// Instructions of its modules per request, in the runner's fuel: most of the rest.
+    pub fuel: f64,
     /// Calls of the host per request.
     pub calls: f64,
     /// The calls by kind, dearest first.
@@ -53,12 +55,10 @@ pub struct Calls {
     pub share: f64,
 }
 
-/// Says which kinds have to be priced for these calls.
-pub(super) fn kinds<'a>(calls: impl Iterator<Item = &'a BTreeMap<Call, f64>>) -> BTreeSet<Kind> {
-    calls
-        .flat_map(BTreeMap::keys)
-        .filter_map(Kind::of)
-        .collect()
+/// Says which kinds have to be priced for what modules do.
+pub(super) fn kinds(work: &[Work]) -> BTreeSet<Kind> {
+    let calls = work.iter().flat_map(|work| work.calls.keys());
+    calls.filter_map(Kind::of).collect()
 }
 
 impl Spending {
@@ -67,9 +67,10 @@ impl Spending {
         form: &'static str,
         more_than_plain_us: f64,
         frame_us: f64,
-        calls: &BTreeMap<Call, f64>,
+        work: &Work,
         prices: &Prices,
     ) -> Self {
+        let calls = &work.calls;
         let mut kinds: Vec<Calls> = calls
             .iter()
             .map(|(call, per_request)| {
@@ -99,6 +100,7 @@ impl Spending {
             callbacks_us,
             calls_us,
             rest_us: more_than_plain_us - frame_us - callbacks_us - calls_us,
+            fuel: work.fuel,
             calls: calls.values().sum(),
             kinds,
         }
