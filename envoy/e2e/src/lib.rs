@@ -9,6 +9,7 @@
 pub mod bootstrap;
 pub mod browser;
 pub mod clients;
+pub mod cost;
 pub mod discovery;
 pub mod endpoints;
 pub mod envoy;

@@ -7,6 +7,7 @@ mod affinity;
 mod bootstraps;
 mod configuration;
 mod cookies;
+mod cost;
 mod endpoints;
 mod failures;
 mod fidelity;
