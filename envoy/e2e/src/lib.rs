@@ -15,6 +15,8 @@ pub mod endpoints;
 pub mod envoy;
 pub mod fetch;
 pub mod fidelity;
+pub mod health;
+pub mod load;
 pub mod paths;
 pub mod recordings;
 pub mod scenario;

@@ -11,6 +11,7 @@ mod cost;
 mod endpoints;
 mod failures;
 mod fidelity;
+mod health;
 mod hygiene;
 mod live;
 mod observability;

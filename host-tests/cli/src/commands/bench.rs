@@ -31,6 +31,9 @@ enum Subject {
     Envoy(EnvoyArguments),
     /// Measure what knowing the endpoints costs each kind of threads of the real Envoy.
     EnvoyEndpoints(EnvoyEndpointsArguments),
+    /// Measure what routing by health does in the real Envoy, beside `least_request` under the same load: one endpoint slow,
+    /// failing, joining cold, dying.
+    EnvoyHealth(EnvoyHealthArguments),
     /// Measure how fast recordings of every format are read, and in how much memory.
     Importers(ImportersArguments),
     /// Measure what knowing the endpoints costs: fuel and host calls of a tick, memory per VM.
@@ -83,6 +86,21 @@ struct EnvoyEndpointsArguments {
     /// How many requests per second are served meanwhile.
     #[arg(long, default_value_t = 200, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=5000))]
     rate: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct EnvoyHealthArguments {
+    /// What the plugin takes outcomes from.
+    #[arg(long, value_enum, default_value_t = Observed::Attempts)]
+    observe: Observed,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Observed {
+    /// From attempts, with a filter of the cluster.
+    Attempts,
+    /// From requests, without one.
+    Requests,
 }
 
 #[derive(Debug, clap::Args)]
@@ -140,6 +158,15 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
                 for (name, number) in numbers {
                     command.arg(name).arg(number.to_string());
                 }
+            });
+        }
+        Some(Subject::EnvoyHealth(arguments)) => {
+            return e2e::run("envoy-health", output, |command| {
+                let observe = match arguments.observe {
+                    Observed::Attempts => "attempts",
+                    Observed::Requests => "requests",
+                };
+                command.args(["--observe", observe]);
             });
         }
         Some(Subject::Importers(arguments)) => return measure_importers(arguments, output),

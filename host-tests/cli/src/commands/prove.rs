@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Take ten times as many samples, which takes longer than a minute.
     #[arg(long)]
     long: bool,
+    /// Run only the proofs that have a claim whose name begins like this.
+    #[arg(long, value_name = "CLAIM", requires = "area")]
+    only: Option<String>,
     /// Begins the random sequences; with the same seed the same figures come out.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -72,7 +75,15 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         seed: arguments.seed,
         long: arguments.long,
     };
-    let report = area.prove(options, output)?;
+    let only = arguments.only.as_deref();
+    let report = area.prove(options, only, output)?;
+    if report.proofs.is_empty() {
+        return Err(Failure::usage(format_args!(
+            "`{name}` has no claim that begins with `{}`",
+            only.unwrap_or_default()
+        ))
+        .into());
+    }
     if output.is_json() {
         output.json(&report)?;
     } else {
