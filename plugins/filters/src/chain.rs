@@ -132,6 +132,9 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
             }
             Err(error) => Err(error),
         };
+        if written.is_ok() {
+            self.exchange.start(common);
+        }
         filter.requested(common, &self.exchange, &mut self.stream, written);
         self.is_awaiting = true;
         self.exchange.on_request_end();
@@ -145,6 +148,7 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
             let _ = attempting.answered(common, &self.exchange);
         }
         if core::mem::take(&mut self.is_awaiting) {
+            self.exchange.stop(common);
             filter.response(common, &mut self.exchange, &mut self.stream);
             // Who serves is worth knowing also where no filter asked.
             let _ = report_request(common, &mut self.exchange, None);
@@ -172,6 +176,9 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
     }
 
     fn lost(&mut self, plugin: &mut Chain<F>) {
+        if let Some(attempting) = self.attempting.take() {
+            attempting.lost(&mut plugin.common);
+        }
         self.leave(plugin, false);
     }
 }
@@ -179,6 +186,7 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
 impl<F: Filter> ChainStream<F> {
     /// Takes leave of a stream in front.
     fn leave(&mut self, plugin: &mut Chain<F>, is_failed: bool) {
+        self.exchange.stop(&mut plugin.common);
         let stream = core::mem::take(&mut self.stream);
         plugin
             .filter

@@ -8,7 +8,7 @@ use std::{
 
 use tidegate_policy::{
     affinity::Role,
-    endpoints::{self, Attempt, Picture, Unknown},
+    endpoints::{self, Attempt, Picture, Started, Unknown},
     passive::FailureStatuses,
     snapshot::EndpointAddress,
     units::WallTime,
@@ -130,6 +130,27 @@ impl Common {
     ) {
         if let Some(endpoints) = &mut self.endpoints {
             endpoints.on_attempt(cluster, address, attempt, now);
+        }
+    }
+
+    /// Takes that an attempt begins, where attempts are reported. No host call.
+    pub(crate) fn start(
+        &mut self,
+        cluster: &[u8],
+        address: EndpointAddress,
+        now: WallTime,
+    ) -> Option<Started> {
+        let endpoints = self.endpoints.as_mut()?;
+        if !(endpoints.observes() && endpoints.knows(cluster)) {
+            return None;
+        }
+        endpoints.on_attempt_start(cluster, address, now)
+    }
+
+    /// Takes that an attempt waits no more. No host call.
+    pub(crate) fn stop(&mut self, started: &Started) {
+        if let Some(endpoints) = &mut self.endpoints {
+            endpoints.on_attempt_end(started);
         }
     }
 

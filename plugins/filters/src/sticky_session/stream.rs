@@ -60,8 +60,8 @@ impl StickySession {
         let reason = decision.reason;
         if let Some(endpoint) = decision.endpoint() {
             common.set_endpoints_text(std::iter::once(endpoint.as_str()));
-            exchange.name_endpoints();
             let address = EndpointAddress::parse(endpoint.as_str().as_bytes());
+            exchange.name_endpoints(address);
             exchange.propose(address.map(|address| Proposal {
                 address,
                 bond: bond(reason),
