@@ -140,6 +140,9 @@ pub struct Finding {
     pub ci95: Option<[f64; 2]>,
     /// Whether the figure is what it must be.
     pub holds: bool,
+    /// Whether it need not be anything: it is told because it belongs to the others.
+    #[serde(skip)]
+    pub is_told: bool,
     /// The same figure for the obvious alternatives.
     pub baseline: BTreeMap<&'static str, f64>,
     /// How many cases the figure is about.
@@ -207,6 +210,7 @@ impl Area {
                     ci95: evidence.ci95(),
                     // A claim about nothing is not proven.
                     holds: evidence.cases > 0 && claim.target.admits(&evidence),
+                    is_told: claim.target == Target::Stated,
                     baseline: evidence.baseline,
                     cases: evidence.cases,
                     seed: options.seed,

@@ -33,6 +33,11 @@ const BUDGETS: &[Budget] = &[
         gzip_bytes: 390_000,
     },
     Budget {
+        plugin: "stack",
+        bytes: 1_200_000,
+        gzip_bytes: 440_000,
+    },
+    Budget {
         plugin: "sticky-session",
         bytes: 1_080_000,
         gzip_bytes: 400_000,

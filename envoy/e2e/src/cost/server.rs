@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// What every request is answered: as many headers as a small service gives.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
     content-type: application/json\r\n\
-    content-length: 64\r\n\
+    content-length: 66\r\n\
     cache-control: no-store\r\n\
     etag: \"5f2b6c01\"\r\n\
     date: Tue, 24 Nov 2026 10:00:00 GMT\r\n\

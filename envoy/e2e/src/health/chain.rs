@@ -19,10 +19,6 @@ pub async fn start(plan: &Plan) -> Result<Rig> {
 }
 
 /// Puts health-routing behind sticky-session.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a JSON value that has no such field gets one when it is written"
-)]
 fn behind(bootstrap: &mut Bootstrap) -> Result<()> {
     const OPTIONS: &str = "typed_extension_protocol_options";
     let block = bootstrap.plugin_configuration(STICKY_SESSION)?;

@@ -56,7 +56,7 @@ impl Figure {
         }
     }
 
-    fn to_be(self, goal: String, holds: bool) -> Self {
+    fn promised(self, goal: String, holds: bool) -> Self {
         Self {
             goal: Some(goal),
             holds: Some(holds),
@@ -92,7 +92,7 @@ fn of_slow(slow: &slow::Slow) -> Vec<Figure> {
             "ms",
             sides.map(|side| ms(side.p50_us)),
         ),
-        Figure::new("slow.p99", "p99", "ms", sides.map(|side| ms(side.p99_us))).to_be(
+        Figure::new("slow.p99", "p99", "ms", sides.map(|side| ms(side.p99_us))).promised(
             format!("<= {limit:.1} ms, a third"),
             slow.p99_ratio() <= P99_AT_MOST,
         ),
@@ -101,6 +101,18 @@ fn of_slow(slow: &slow::Slow) -> Vec<Figure> {
             "its share of requests",
             "ratio",
             sides.map(|side| side.slow_share),
+        ),
+        Figure::new(
+            "slow.first",
+            "its requests in the first second",
+            "requests",
+            sides.map(|side| number(side.slow_at_first)),
+        ),
+        Figure::new(
+            "slow.later",
+            "in the next eleven",
+            "requests",
+            sides.map(|side| number(side.slow_later)),
         ),
     ]
 }
@@ -114,7 +126,7 @@ fn of_failing(failing: &failing::Failing) -> Vec<Figure> {
             "ratio",
             sides.map(|side| side.share),
         )
-        .to_be("< 1 %".to_owned(), failing.ours.share < FAILING_AT_MOST),
+        .promised("< 1 %".to_owned(), failing.ours.share < FAILING_AT_MOST),
         Figure::new(
             "failing.first",
             "failures in the first second",
@@ -141,7 +153,7 @@ fn of_joining(joining: &joining::Joining) -> Vec<Figure> {
     quarters
         .map(|((id, what), quarter)| {
             let values = [quarter.joiner, quarter.least_request].map(number);
-            Figure::new(id, what, "requests", values).to_be(
+            Figure::new(id, what, "requests", values).promised(
                 format!(
                     "{:.0}, 4 sigma: {:.0} to {:.0}",
                     quarter.expected,
@@ -163,7 +175,7 @@ fn of_dying(dying: &dying::Dying) -> Vec<Figure> {
             "requests",
             sides.map(|side| number(side.failed)),
         )
-        .to_be("0".to_owned(), dying.ours.failed == 0),
+        .promised("0".to_owned(), dying.ours.failed == 0),
         Figure::new(
             "dying.lost",
             "lost: sent to it, not to be repeated",

@@ -44,6 +44,10 @@ pub struct Side {
     pub p99_us: u64,
     /// The share of the requests that went to the slow one.
     pub slow_share: f64,
+    /// How many went there in the first second, which it took to find out.
+    pub slow_at_first: usize,
+    /// How many went there afterwards.
+    pub slow_later: usize,
 }
 
 impl Slow {
@@ -92,6 +96,11 @@ pub async fn run(observe: Observe) -> Result<Slow> {
 
 fn side(samples: &Samples, target: usize, slow: std::net::SocketAddr) -> Result<Side> {
     let of = samples.of(target, WELL..WELL + TIME);
+    let found_out = WELL + Duration::from_secs(1);
+    let went = |span| {
+        let span = samples.of(target, span);
+        span.filter(|sample| sample.served_by == Some(slow)).count()
+    };
     let us = |per_mille| u64::try_from(quantile(of.clone(), per_mille).as_micros());
     Ok(Side {
         requests: of.clone().count(),
@@ -99,5 +108,7 @@ fn side(samples: &Samples, target: usize, slow: std::net::SocketAddr) -> Result<
         p50_us: us(500)?,
         p99_us: us(990)?,
         slow_share: share(of.clone(), slow),
+        slow_at_first: went(WELL..found_out),
+        slow_later: went(found_out..WELL + TIME),
     })
 }

@@ -174,10 +174,10 @@ fn print(area: &Area, report: &Report, options: Options, output: &Output) -> any
         ("instead", Align::Left),
     ]);
     for finding in &report.proofs {
-        let verdict = if finding.holds {
-            green().apply_to("holds")
-        } else {
-            red().apply_to("MISSED")
+        let verdict = match finding.holds {
+            true if finding.is_told => dim().apply_to("told"),
+            true => green().apply_to("holds"),
+            false => red().apply_to("MISSED"),
         };
         table.row([
             verdict.to_string(),
@@ -190,10 +190,11 @@ fn print(area: &Area, report: &Report, options: Options, output: &Output) -> any
         ]);
     }
     output.line(table)?;
-    let held = report.proofs.iter().filter(|finding| finding.holds).count();
+    let claims = || report.proofs.iter().filter(|finding| !finding.is_told);
     output.line(format_args!(
-        "{held} of {} claims hold, with seed {}",
-        report.proofs.len(),
+        "{} of {} claims hold, with seed {}",
+        claims().filter(|finding| finding.holds).count(),
+        claims().count(),
         options.seed
     ))?;
     for finding in report.proofs.iter().filter(|finding| !finding.holds) {
