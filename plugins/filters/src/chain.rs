@@ -246,27 +246,9 @@ impl<F: Filter> ChainStream<F> {
 /// Writes the headers that say what was decided, beside those of our filters in other modules.
 fn explain<F: Filter>(filter: &F, stream: &F::Stream) -> Result<(), HostError> {
     let mut result = Ok(());
-    let mut is_ours = None;
     filter.explain(stream, &mut |text| {
-        let beside = match is_ours {
-            Some(is_ours) => Ok(is_ours),
-            None => is_reason_of_ours(),
-        };
-        is_ours = Some(true);
-        result = result.and(match beside {
-            Ok(true) => Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes()),
-            Ok(false) => Map::ResponseHeaders.set(REASON_HEADER, text.as_bytes()),
-            Err(error) => Err(error),
-        });
+        let added = Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes());
+        result = result.and(added);
     });
     result
 }
-
-/// Says whether a filter of ours wrote the reason that a response has: an endpoint's own is replaced.
-fn is_reason_of_ours() -> Result<bool, HostError> {
-    let value = Map::ResponseHeaders.value(REASON_HEADER)?;
-    Ok(value.is_some_and(|value| NAMES.iter().any(|name| value.starts_with(name))))
-}
-
-/// Begins the reasons of our filters.
-const NAMES: [&[u8]; 2] = [b"health-routing;", b"sticky-session;"];

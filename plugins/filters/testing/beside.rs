@@ -185,7 +185,11 @@ pub(crate) fn quoted_names(page: &str, title: &str) -> Vec<String> {
 
 /// Lists the fields of a configuration with their values, as a page shows them, sorted. Below one of
 /// the `values` stands its value; of one of `elsewhere` another page tells.
-pub(crate) fn shown_fields(config: &Value, values: &[&str], elsewhere: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn shown_fields(
+    config: &Value,
+    values: &[&str],
+    elsewhere: &[&str],
+) -> Vec<(String, String)> {
     let mut found = Vec::new();
     add_shown_fields(config, "", values, elsewhere, &mut found);
     found.sort();
