@@ -20,6 +20,7 @@ use crate::workspace;
 pub mod closed_loop;
 mod corpus;
 pub mod importers;
+pub mod requests;
 pub mod ticks;
 
 use corpus::Corpus;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::e2e;
-use crate::bench::{self, Measured, Report, Request, Spread, closed_loop, importers, ticks};
+use crate::bench::{
+    self, Measured, Report, Request, Spread, closed_loop, importers, requests, ticks,
+};
 use crate::exit::ExitCode;
 use crate::output::{Align, Output, Table, bold, bytes, dim, green, red, thousands};
 
@@ -36,6 +38,8 @@ enum Subject {
     EnvoyHealth(EnvoyHealthArguments),
     /// Measure how fast recordings of every format are read, and in how much memory.
     Importers(ImportersArguments),
+    /// Measure what a request costs where endpoints are known: fuel and host calls, at 4 to 10 000 endpoints.
+    Requests,
     /// Measure what knowing the endpoints costs: fuel and host calls of a tick, memory per VM.
     Ticks,
 }
@@ -170,6 +174,7 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             });
         }
         Some(Subject::Importers(arguments)) => return measure_importers(arguments, output),
+        Some(Subject::Requests) => return measure_requests(output),
         Some(Subject::Ticks) => return measure_ticks(output),
         None => {}
     }
@@ -361,6 +366,68 @@ fn measure_ticks(output: &Output) -> anyhow::Result<ExitCode> {
                 calls(&case.calls_per_request),
                 case.shared_data_per_request
             ))?;
+        }
+    }
+    Ok(ExitCode::Passed)
+}
+
+fn measure_requests(output: &Output) -> anyhow::Result<ExitCode> {
+    let report = requests::run(output)?;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(ExitCode::Passed);
+    }
+    output.line(format_args!(
+        "per request, mean of {}; one in ten has a second attempt",
+        thousands(report.requests)
+    ))?;
+    let mut table = Table::new(&[
+        ("plugins", Align::Left),
+        ("endpoints", Align::Right),
+        ("fuel", Align::Right),
+        ("most", Align::Right),
+        ("host calls", Align::Right),
+        ("with a list", Align::Right),
+        ("memory", Align::Right),
+        ("grew by", Align::Right),
+    ]);
+    for case in &report.cases {
+        table.row([
+            case.chain.as_str().to_owned(),
+            thousands(u64::try_from(case.endpoints).unwrap_or(u64::MAX)),
+            format!("{:.0}", case.fuel_per_request),
+            thousands(case.fuel_max),
+            format!("{:.2}", case.host_calls_per_request),
+            format!("{:.0} %", case.listed_ratio * 100.0),
+            bytes(case.memory_bytes),
+            bytes(case.memory_growth_bytes),
+        ]);
+    }
+    output.line(table)?;
+    for growth in &report.growth {
+        let shown = |counts: &BTreeMap<&'static str, f64>, digits: usize| {
+            let shown: Vec<String> = counts
+                .iter()
+                .map(|(name, count)| {
+                    format!("{} {count:.digits$}", name.trim_start_matches("proxy_"))
+                })
+                .collect();
+            shown.join(", ")
+        };
+        output.line(format_args!(
+            "{}: {:.3} × from the fewest endpoints to the most, goal {} {}",
+            growth.chain.as_str(),
+            growth.ratio,
+            growth.goal,
+            verdict(Some(growth.met))
+        ))?;
+        let cases = report.cases.iter();
+        if let Some(case) = cases
+            .filter(|case| case.chain == growth.chain)
+            .find(|case| case.endpoints == 1_000)
+        {
+            output.line(format_args!("  host calls: {}", shown(&case.host_calls, 2)))?;
+            output.line(format_args!("  fuel: {}", shown(&case.callbacks, 0)))?;
         }
     }
     Ok(ExitCode::Passed)
