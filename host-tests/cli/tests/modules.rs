@@ -114,12 +114,14 @@ fn plugins_ask_and_offer_what_is_written_down() {
 
 #[test]
 fn the_host_has_everything_that_modules_ask_for() {
-    for name in
-        plugins()
-            .iter()
-            .map(String::as_str)
-            .chain(["leader", "neighbour", "no-op", "probe", "sdk"])
-    {
+    for name in plugins().iter().map(String::as_str).chain([
+        "leader",
+        "neighbour",
+        "no-op",
+        "priced",
+        "probe",
+        "sdk",
+    ]) {
         let (file, _) = inspect(name);
         let obstacle = obstacle(&file).unwrap();
         assert!(obstacle.is_none(), "{name}: {}", obstacle.unwrap());

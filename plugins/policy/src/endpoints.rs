@@ -20,6 +20,7 @@ mod lead;
 mod observe;
 mod seen;
 mod status;
+mod under_way;
 
 pub use config::{Admin, Config, Feed, RawEndpoints, Selector, Source};
 pub use follow::{FollowCounts, Follower, Known, MAX_FOLLOWED, Picture, Unknown};
@@ -27,7 +28,7 @@ pub use keys::{seen_key, slot_key};
 pub use lead::{
     Answer, Call, CallKey, Happened, Lead, LeadCounts, MAX_SEEN, Publication, SourceError,
 };
-pub use observe::{Attempt, KEPT_REPORTS, Observer, ObserverCounts};
+pub use observe::{Attempt, KEPT_REPORTS, Observer, ObserverCounts, Started};
 pub use seen::{SEEN_FORMAT, Seen, SeenError, decode_seen, encode_seen};
 pub use status::{MAX_STATUS_BYTES, Status, StatusQuery};
 

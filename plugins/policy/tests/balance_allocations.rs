@@ -12,7 +12,13 @@ use std::{
 use tidegate_policy::{
     balance::{Decay, Pool, Settings, Share, SlowStart, Spill},
     digest::xxh64,
-    snapshot::{Endpoint, EndpointAddress, Entry, Latency, Since},
+    endpoints::{Known, Picture},
+    passive::Outcome,
+    plan::{Bond, Proposal},
+    routing::{Answered, Config, Routers, Rules, Surroundings},
+    snapshot::{
+        Checked, Endpoint, EndpointAddress, Entry, Header, Latency, Since, Snapshot, State, Version,
+    },
     units::WallTime,
 };
 
@@ -116,4 +122,107 @@ fn settings(aggression: NonZeroU32) -> Settings {
         spill: Spill::new(1_500_000),
         recent_failure: Duration::from_secs(1),
     }
+}
+
+fn address(index: usize) -> EndpointAddress {
+    let [high, low] = u16::try_from(index).unwrap().to_be_bytes();
+    EndpointAddress {
+        ip: [10, 0, high, low].into(),
+        port: 80,
+    }
+}
+
+/// Is a picture of so many endpoints in three zones, of which some are ejected or on trial.
+fn picture(endpoints: usize) -> Checked {
+    let mut snapshot = Snapshot::new(Header {
+        configuration: 1,
+        cluster: 1,
+        epoch: 1,
+        generation: 1,
+        published_at: at(0),
+    });
+    for index in 0..endpoints {
+        let mut endpoint = Endpoint::new(Since {
+            generation: 1,
+            at: at(0),
+        });
+        endpoint.state = match index % 10 {
+            0 => State::Probing,
+            1 => State::Ejected { until: at(60_000) },
+            _ => State::Available { slow_start: None },
+        };
+        let zone = [&b"a"[..], b"b", b"c"];
+        let zone = zone.into_iter().nth(index % 3).unwrap();
+        snapshot.try_push(address(index), endpoint, zone).unwrap();
+    }
+    let mut bytes = Vec::new();
+    snapshot.encode(&mut bytes);
+    Checked::try_new(bytes).unwrap()
+}
+
+#[test]
+fn decisions_answers_and_ends_allocate_nothing_in_steady_state() {
+    let endpoints = 1_000;
+    let config = Config::parse(r#"{"clusters": [{"prefix": "app"}]}"#).unwrap();
+    let rules = Rules::new(config.rules());
+    let mut routers = Routers::new(rules, Duration::from_secs(60), 7);
+    let checked = picture(endpoints);
+    let mut under_way = Vec::with_capacity(256);
+    let mut draws = 0_u64;
+    let mut draw = || {
+        draws += 1;
+        xxh64(&draws.to_le_bytes(), 0)
+    };
+    let mut in_requests = 0;
+    for round in 0..40_u64 {
+        let now = at(round * 250);
+        let known = |_: &[u8]| {
+            Picture::Known(Known {
+                view: checked.view(),
+                version: Version {
+                    epoch: 1,
+                    generation: 1,
+                    confirmed_at: now,
+                },
+            })
+        };
+        let surroundings = Surroundings {
+            own_zone: b"a",
+            workers: NonZeroU32::MIN,
+            now,
+        };
+        routers.on_tick(known, surroundings, &mut draw);
+        let before = allocations();
+        for request in 0..256_usize {
+            let proposal = (request % 4 == 0).then(|| Proposal {
+                address: address(request),
+                bond: Bond::Session,
+            });
+            under_way.push(routers.on_request(b"app", proposal, now, &mut draw));
+        }
+        for (request, mut routed) in under_way.drain(..).enumerate() {
+            let attempts = 1 + request % 3;
+            let answered = Answered {
+                attempts: Some(u64::try_from(attempts).unwrap()),
+                served_by: routed.addresses().nth(attempts - 1),
+                outcome: if request % 7 == 0 {
+                    Outcome::LocalFailure
+                } else {
+                    Outcome::Success
+                },
+                is_upgrade: request % 5 == 0,
+                says_draining: request % 11 == 0,
+            };
+            let concluded = routers.on_answer(&mut routed, &answered, at(round * 250 + 5));
+            let is_met = round == 0 || concluded.attempts(&routed).count() == attempts;
+            assert!(is_met, "{routed}");
+            routers.on_end(routed);
+        }
+        // The first rounds meet the cluster, and let the table of what is under way grow.
+        if round >= 2 {
+            in_requests += allocations() - before;
+        }
+    }
+    assert!(draws > 0);
+    assert_eq!(in_requests, 0);
 }

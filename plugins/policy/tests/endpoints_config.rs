@@ -49,7 +49,7 @@ fn block_that_is_written_and_read_again_is_equal() {
         r#"{"ejection": null, "failure_statuses": []}"#,
         r#"{"ejection": {"time": "10s", "excess_failure_ratio": 0.5}, "failure_statuses": [599, 500]}"#,
         r#"{"source": {"static": [
-            {"cluster": "b", "endpoints": [{"address": "[::1]:80", "weight": 2, "zone": "z"}]},
+            {"cluster": "b", "endpoints": [{"address": "[::1]:80", "weight": 2, "zone": "z", "priority": 1}]},
             {"cluster": "a", "endpoints": [{"address": "10.0.0.2:80"}, {"address": "10.0.0.1:80"}]}]}}"#,
     ] {
         let config = parse(text).unwrap();

@@ -13,8 +13,8 @@ use std::{num::NonZeroU32, rc::Rc};
 
 use tidegate_policy::{
     endpoints::{
-        Attempt, Config, Follower, KEY_PLUGIN, Picture, Seen, TICK_PERIOD, Unknown, decode_seen,
-        seen_key,
+        Attempt, Config, Follower, KEY_PLUGIN, Picture, Seen, Started, TICK_PERIOD, Unknown,
+        decode_seen, seen_key,
     },
     passive::FailureStatuses,
     snapshot::{EndpointAddress, snapshot_key, versions_key},
@@ -210,14 +210,39 @@ impl Endpoints {
         attempt: Attempt,
         now: WallTime,
     ) {
-        let generation = match self.follower.picture(cluster, now) {
-            Picture::Known(known) => known.view.get(&address),
-            Picture::Unknown(_) => None,
-        }
-        .map_or(0, |entry| entry.endpoint.since.generation);
+        let generation = self.generation(cluster, &address, now);
         if let Some(reporting) = &mut self.reporting {
             reporting.on_attempt(cluster, address, generation, attempt, now);
         }
+    }
+
+    /// Takes that an attempt begins, so that others hear of one that hangs before it ends; keep the
+    /// result for [`Self::on_attempt_end`]. `None` where that is not followed. No host call.
+    pub fn on_attempt_start(
+        &mut self,
+        cluster: &[u8],
+        address: EndpointAddress,
+        now: WallTime,
+    ) -> Option<Started> {
+        let generation = self.generation(cluster, &address, now);
+        let reporting = self.reporting.as_mut()?;
+        reporting.on_start(cluster, address, generation, now)
+    }
+
+    /// Takes that the headers of its answer came, or that it was given up. No host call.
+    pub fn on_attempt_end(&mut self, started: &Started) {
+        if let Some(reporting) = &mut self.reporting {
+            reporting.on_end(started);
+        }
+    }
+
+    /// Is an endpoint's generation in the picture; zero where that does not have it.
+    fn generation(&self, cluster: &[u8], address: &EndpointAddress, now: WallTime) -> u32 {
+        match self.follower.picture(cluster, now) {
+            Picture::Known(known) => known.view.get(address),
+            Picture::Unknown(_) => None,
+        }
+        .map_or(0, |entry| entry.endpoint.since.generation)
     }
 
     /// Reads the snapshots whose version changed.

@@ -1,7 +1,11 @@
 //! The README says what the code does.
 
-use std::{collections::BTreeSet, fs, path::Path};
+#[path = "../../filters/testing/beside.rs"]
+mod beside;
 
+use std::collections::BTreeSet;
+
+use beside::{documented_fields, json, names, quoted, quoted_names, shown_fields, table, text};
 use serde_json::Value;
 use tidegate_policy::{
     affinity::{Config, RequestReason, ResponseReason},
@@ -11,84 +15,11 @@ use tidegate_policy::{
 use tidegate_proxy::endpoints::metrics as picture;
 use tidegate_sticky_session::metrics::{CONFIG_REJECTED, REENTERED, REQUESTS, RESPONSES};
 
-fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    fs::read_to_string(&path).unwrap_or_default()
-}
-
-/// Lists the rows of the table whose first column has this title, without its head.
-fn table(title: &str) -> Vec<Vec<String>> {
-    table_of("README.md", title)
-}
-
-fn table_of(page: &str, title: &str) -> Vec<Vec<String>> {
-    let page = file(page);
-    let rows = page
-        .lines()
-        .skip_while(|line| !line.starts_with(&format!("| {title} |")))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    let rows: Vec<Vec<String>> = rows
-        .map(|row| {
-            let cells = row.trim_matches('|').split(" | ");
-            cells.map(|cell| cell.trim().to_owned()).collect()
-        })
-        .collect();
-    assert!(!rows.is_empty(), "there is no table of {title}");
-    rows
-}
-
-/// Lists what stands between back-ticks.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-/// Lists the fields of a configuration with their values.
-fn fields(value: &Value, path: &str, found: &mut Vec<(String, String)>) {
-    for (name, field) in value.as_object().into_iter().flatten() {
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
-        let shown = match field {
-            Value::String(text) => format!("`{text}`"),
-            Value::Object(map) if name != "keys" => {
-                assert!(!map.is_empty());
-                "as below".to_owned()
-            }
-            Value::Object(_) => format!("`{}`", field.to_string().replace(':', ": ")),
-            Value::Array(_) => "required".to_owned(),
-            other => other.to_string(),
-        };
-        // The default file has to name some cluster.
-        let shown = if path == "clusters[].name" {
-            "null".to_owned()
-        } else {
-            shown
-        };
-        found.push((path.clone(), shown));
-        if name != "keys" {
-            fields(field, &path, found);
-        }
-    }
-    for item in value.as_array().into_iter().flatten() {
-        fields(item, &format!("{path}[]"), found);
-    }
-}
-
 #[test]
 fn configuration_table_has_every_field_with_its_default() {
-    let default: Value = serde_json::from_str(&file("config.default.json")).unwrap();
-    let mut expected = Vec::new();
-    fields(&default, "", &mut expected);
-    expected.sort();
-    let mut shown: Vec<(String, String)> = table("field")
-        .into_iter()
-        .map(|row| (row[0].trim_matches('`').to_owned(), row[2].clone()))
-        .collect();
-    shown.sort();
-    assert_eq!(shown, expected);
+    let default = json("config.default.json");
+    let expected = shown_fields(&default, &["keys"], &[]);
+    assert_eq!(documented_fields(), expected);
 }
 
 /// Lists the fields of a block with their values, as its page shows them.
@@ -130,7 +61,7 @@ fn table_of_the_endpoints_block_has_every_default() {
     let shown_otherwise = ["clusters", "probe", "source.feed.host"];
     expected.retain(|(name, _)| !shown_otherwise.contains(&name.as_str()));
     assert_eq!(expected.len(), 28);
-    let page = file("../proxy/ENDPOINTS.md");
+    let page = text("../proxy/ENDPOINTS.md");
     for (name, default) in expected {
         let row = page
             .lines()
@@ -143,10 +74,7 @@ fn table_of_the_endpoints_block_has_every_default() {
 
 #[test]
 fn metric_table_has_every_metric() {
-    let shown: BTreeSet<String> = table("metric")
-        .iter()
-        .map(|row| row[0].trim_matches('`').to_owned())
-        .collect();
+    let shown = names(&table("README.md", "metric"));
     let expected = [
         format!("{REQUESTS}REASON"),
         format!("{RESPONSES}REASON"),
@@ -158,11 +86,8 @@ fn metric_table_has_every_metric() {
 
 #[test]
 fn metric_table_of_the_picture_has_every_metric_with_its_labels() {
-    let rows = table_of("../proxy/ENDPOINTS.md", "metric");
-    let shown: BTreeSet<String> = rows
-        .iter()
-        .map(|row| row[0].trim_matches('`').to_owned())
-        .collect();
+    let rows = table("../proxy/ENDPOINTS.md", "metric");
+    let shown = names(&rows);
     let expected = [
         format!("{}OUTCOME", picture::PROBES),
         format!("{}REASON", picture::SOURCE_ERRORS),
@@ -206,27 +131,19 @@ fn metric_table_of_the_picture_has_every_metric_with_its_labels() {
 
 #[test]
 fn reason_tables_have_every_reason_once() {
-    let shown = |title: &str| -> Vec<String> {
-        let mut reasons: Vec<String> = table(title)
-            .iter()
-            .flat_map(|row| quoted(&row[0]).map(str::to_owned).collect::<Vec<_>>())
-            .collect();
-        reasons.sort();
-        reasons
-    };
     let requests: Vec<&str> = RequestReason::ALL
         .iter()
         .map(|reason| reason.as_str())
         .collect();
-    assert_eq!(shown("reason of a request"), requests);
+    assert_eq!(quoted_names("README.md", "reason of a request"), requests);
     let responses: Vec<&str> = ResponseReason::ALL
         .iter()
         .map(|reason| reason.as_str())
         .collect();
-    assert_eq!(shown("reason of a response"), responses);
+    assert_eq!(quoted_names("README.md", "reason of a response"), responses);
 }
 
 #[test]
 fn readme_is_short() {
-    assert!(file("README.md").lines().count() <= 170);
+    assert!(text("README.md").lines().count() <= 170);
 }

@@ -230,17 +230,29 @@ fn refusal(session: &Session, endpoint: &Endpoint) -> Option<RequestReason> {
     differ.then_some(RequestReason::RefusedOtherInstance)
 }
 
-/// Picks the available endpoint with the highest score for a nonce; `None` where nobody is
-/// available. O(endpoints), no allocation.
+/// Picks the available endpoint with the highest score for a nonce, of the lowest priority that has
+/// one; `None` where nobody is available. O(endpoints), no allocation.
 pub(super) fn best(nonce: [u8; 8], view: SnapshotView<'_>) -> Option<EndpointAddress> {
+    let level = if view.has_levels() { level(view)? } else { 0 };
     let available = view
         .iter()
-        .filter(|entry| is_available(entry.endpoint.state));
+        .filter(|entry| entry.endpoint.priority == level && is_available(entry.endpoint.state));
     let candidates = available.map(|entry| Candidate {
         name: entry.name,
         weight: entry.endpoint.weight.get(),
     });
     EndpointAddress::from_name(successor(nonce, candidates)?.name)
+}
+
+/// Is the lowest priority of those that are available. One that is on trial counts only where nobody
+/// else is there: a level would else go to it whole.
+fn level(view: SnapshotView<'_>) -> Option<u8> {
+    let available = view
+        .iter()
+        .map(|entry| entry.endpoint)
+        .filter(|endpoint| is_available(endpoint.state));
+    let order = available.map(|endpoint| (endpoint.state == State::Probing, endpoint.priority));
+    order.min().map(|(_, priority)| priority)
 }
 
 /// Says whether an endpoint takes new requests: nothing speaks against it. One that is probed on

@@ -1,7 +1,8 @@
 //! The tables that keys are looked up in, one for each cluster that needs one.
 //!
 //! A table is built in slices on ticks, one cluster after the other, and again only when a
-//! membership changes: addresses and weights of all endpoints that are there, available or not.
+//! membership changes: addresses and weights of all endpoints that are there, available or not, and
+//! of the lowest priority.
 //! While it is built the former one stays in use.
 //!
 //! Scope: per VM; tables of equal memberships are equal everywhere. Memory: 2 bytes for each entry
@@ -151,11 +152,18 @@ const fn version(known: &Known<'_>) -> (u64, u64) {
     (known.version.epoch, known.version.generation)
 }
 
-/// Lists all that are members, available or not.
+/// Lists all members of the lowest priority, available or not.
 fn candidates<'p>(known: &Known<'p>) -> impl Iterator<Item = Candidate<'p>> + use<'p> {
-    known.view.iter().filter_map(|entry| {
-        let is_member = !matches!(entry.endpoint.state, State::Vanished { .. });
-        is_member.then_some(Candidate {
+    let is_member = |state| !matches!(state, State::Vanished { .. });
+    let members = known.view.iter().map(|entry| entry.endpoint);
+    let level = members
+        .filter(|endpoint| is_member(endpoint.state))
+        .map(|endpoint| endpoint.priority)
+        .min();
+    known.view.iter().filter_map(move |entry| {
+        let endpoint = &entry.endpoint;
+        let is_candidate = is_member(endpoint.state) && Some(endpoint.priority) == level;
+        is_candidate.then_some(Candidate {
             name: entry.name,
             weight: entry.endpoint.weight.get(),
         })

@@ -5,7 +5,8 @@
 //! at random are nearly as good and never agree on one. It is also all the same how many there are.
 //! Model: of two the fitter one is taken; of equally fit ones the one that did not fail lately; of
 //! these the one with the lower load. An endpoint that fails in a millisecond has nothing under way
-//! and the lowest load of all. Where both failed lately, up to [`FURTHER`] more are drawn, and the
+//! and the lowest load of all. One that is slow is no reason to spare another: above twice the mean
+//! the load decides. Where both failed lately, up to [`FURTHER`] more are drawn, and the
 //! first that did not is taken; where all did, the two are compared as if none had.
 //! Fitness differs in panic only, as candidates are chosen. Of `N` of which a share `a` is fit these
 //! get `1 − (1 − a)²` of the requests, more or less `a/N`: three quarters at a half, a fifth at a
@@ -82,6 +83,11 @@ const OUTRIGHT_SHARES: f64 = 3.0;
 /// request in 15 draws two of them, and one in 1800 six.
 pub const FURTHER: usize = 4;
 
+/// Is how many times as slow as one that failed, or as the mean, another may be and still be taken
+/// instead. Without a limit an endpoint that is slow takes the requests of all that fail now and
+/// then: with one failure in a hundred, three times as many requests take over a second.
+const SPARING_SLOWNESS: f64 = 2.0;
+
 /// Is one endpoint that a request may go to.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
@@ -150,22 +156,25 @@ pub struct Load {
 
 impl Load {
     /// Says why this one is taken before another: it stands better; `None` where it does not.
-    fn stands_before(&self, other: &Self) -> Option<Reason> {
+    /// `usual_ns` is the mean of the estimates.
+    fn stands_before(&self, other: &Self, usual_ns: f64) -> Option<Reason> {
         match self.fitness.cmp(&other.fitness) {
             Ordering::Less => Some(Reason::Fitter),
+            Ordering::Equal if self.has_failed || !other.has_failed => None,
             Ordering::Equal => {
-                (!self.has_failed && other.has_failed).then_some(Reason::OtherFailed)
+                let slowest_ns = SPARING_SLOWNESS * other.estimate_ns.max(usual_ns);
+                (self.estimate_ns <= slowest_ns).then_some(Reason::OtherFailed)
             }
             Ordering::Greater => None,
         }
     }
 
     /// Says why the first of two that were drawn is taken, or the second.
-    fn compare(&self, second: &Self) -> Compared {
-        if let Some(reason) = self.stands_before(second) {
+    fn compare(&self, second: &Self, usual_ns: f64) -> Compared {
+        if let Some(reason) = self.stands_before(second, usual_ns) {
             return Compared::First(reason);
         }
-        if let Some(reason) = second.stands_before(self) {
+        if let Some(reason) = second.stands_before(self, usual_ns) {
             return Compared::Second(reason);
         }
         if second.load < self.load {
@@ -230,6 +239,8 @@ pub struct Candidates {
     spill: Spill,
     /// Is what an endpoint without an estimate is worth.
     default_ns: f64,
+    /// Is what is usual: the mean of the estimates; without any nothing is slow.
+    usual_ns: f64,
 }
 
 /// Is one candidate as it is compared: everything is relative.
@@ -287,6 +298,7 @@ impl Candidates {
             others: Group::EMPTY,
             spill,
             default_ns: NO_ESTIMATE_NS,
+            usual_ns: f64::INFINITY,
         }
     }
 
@@ -306,7 +318,9 @@ impl Candidates {
         for candidate in candidates.clone() {
             sums.add(&candidate, look(candidate.seat));
         }
-        self.default_ns = sums.mean_estimate_ns();
+        let mean_ns = sums.mean_estimate_ns();
+        self.default_ns = mean_ns.unwrap_or(NO_ESTIMATE_NS);
+        self.usual_ns = mean_ns.unwrap_or(f64::INFINITY);
         self.own.clear();
         self.others.clear();
         for candidate in candidates {
@@ -369,10 +383,10 @@ impl Candidates {
             return Ok(nearest);
         };
         let own = nearest.endpoint;
-        if own.stands_before(&other).is_some() {
+        if own.stands_before(&other, self.usual_ns).is_some() {
             return Ok(nearest);
         }
-        let reason = match other.stands_before(&own) {
+        let reason = match other.stands_before(&own, self.usual_ns) {
             Some(reason) => reason,
             None if self.spill.leaves(own, other) => Reason::OtherZone,
             None => return Ok(nearest),
@@ -392,7 +406,7 @@ impl Candidates {
             return Some(load);
         };
         let other = load_of(second, look(second.seat), 0.0);
-        Some(match load.compare(&other) {
+        Some(match load.compare(&other, self.usual_ns) {
             Compared::First(_) => load,
             Compared::Second(_) => other,
         })
@@ -440,7 +454,7 @@ impl Candidates {
             return picked(load, None, Reason::Only);
         };
         let other = load_of(second, look(second.seat), self.default_ns);
-        match load.compare(&other) {
+        match load.compare(&other, self.usual_ns) {
             Compared::First(reason) => picked(load, Some(other), reason),
             Compared::Second(reason) => picked(other, Some(load), reason),
         }
@@ -460,7 +474,7 @@ impl Candidates {
             draw = next_draw(draw);
             let further = group.draw(draw)?.candidate;
             let load = load_of(further, look(further.seat), self.default_ns);
-            if let Some(reason) = load.stands_before(failed) {
+            if let Some(reason) = load.stands_before(failed, self.usual_ns) {
                 return Some(Picked {
                     endpoint: load,
                     other: Some(*failed),
@@ -524,11 +538,7 @@ impl Sums {
         self.in_flight / self.candidates.max(1.0)
     }
 
-    fn mean_estimate_ns(&self) -> f64 {
-        if self.estimated > 0.0 {
-            self.estimates_ns / self.estimated
-        } else {
-            NO_ESTIMATE_NS
-        }
+    fn mean_estimate_ns(&self) -> Option<f64> {
+        (self.estimated > 0.0).then(|| self.estimates_ns / self.estimated)
     }
 }

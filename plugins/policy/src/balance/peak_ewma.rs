@@ -4,7 +4,8 @@
 //! slow. One bad sample is reason enough to look elsewhere; many good ones are needed to come back.
 //! Model: on a sample, `cost = rtt if rtt > cost else cost·w + rtt·(1 − w)`, `w = e^(−Δ/τ)`, Δ the
 //! time since the last sample. Read at a time, it is `cost·e^(−Δ/τ)`: an endpoint that nobody asks
-//! gets cheaper until somebody does, after at most `τ · ln(cost / others' load)`.
+//! gets cheaper until somebody does, after at most `τ · ln(cost / others' load)`; after 2 τ it is as
+//! if it had never had a sample.
 //! Inputs / Output: times to the response's headers of attempts that were answered. An attempt that
 //! failed gives no sample, neither its short time nor a penalty: failures eject, which is another
 //! module's decision. With a penalty of 5 s and one failure in a thousand the share of slow
@@ -67,6 +68,11 @@ impl Decay {
     }
 }
 
+/// Is the weight under which a sample decides nothing: e^−2, after 2 τ. By its decay alone an
+/// estimate of 2 s is worth the 167 ms of others after 2.5 τ, and at a low rate a while passes until
+/// somebody compares the two.
+const FORGOTTEN: f64 = 0.135_335_283_236_612_7;
+
 /// Is the estimate of one endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeakEwma {
@@ -111,6 +117,14 @@ impl PeakEwma {
     pub fn cost_ns_at(&self, decay: Decay, now: WallTime) -> Option<f64> {
         let cost_ns = self.cost_ns * decay.weight(now.saturating_since(self.at));
         (self.cost_ns > 0.0).then_some(cost_ns)
+    }
+
+    /// Is the same for a decision: `None` as well where the last sample is older than 2 τ. What it
+    /// said is not true any more, and whoever was slow then is worth a try.
+    #[must_use]
+    pub fn known_ns_at(&self, decay: Decay, now: WallTime) -> Option<f64> {
+        let weight = decay.weight(now.saturating_since(self.at));
+        (self.cost_ns > 0.0 && weight >= FORGOTTEN).then_some(self.cost_ns * weight)
     }
 
     /// Is what a report says of it: the cost of the last sample, and when that was. `None` before

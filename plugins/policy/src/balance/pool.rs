@@ -46,13 +46,16 @@ pub struct Settings {
     pub recent_failure: Duration,
 }
 
-/// Is how much of its share an endpoint gets.
+/// Is how much of its share an endpoint gets, and before whom.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
     /// Is from 0, for nothing, to 1.
     pub factor: f64,
     /// Says whether it rises.
     pub newcomer: bool,
+    /// Is how it ranks: the fittest are taken first. All that are chosen among by availability rank
+    /// alike; only whoever overrules the states ranks by them.
+    pub rank: Fitness,
 }
 
 impl Share {
@@ -60,12 +63,14 @@ impl Share {
     pub const FULL: Self = Self {
         factor: 1.0,
         newcomer: false,
+        rank: Fitness::Available,
     };
 
     /// Is nothing.
     pub const NONE: Self = Self {
         factor: 0.0,
         newcomer: false,
+        rank: Fitness::Available,
     };
 
     /// Is the share of an endpoint by its state alone; whoever overrules the states, as in a panic,
@@ -79,11 +84,12 @@ impl Share {
                 Self {
                     factor,
                     newcomer: factor < 1.0,
+                    ..Self::FULL
                 }
             }
             State::Draining { until } => Self {
                 factor: drain_share(until, settings.drain_window, now),
-                newcomer: false,
+                ..Self::FULL
             },
             State::Ejected { .. } | State::Probing | State::Vanished { .. } => Self::NONE,
         }
@@ -117,6 +123,7 @@ enum Stay {
 struct Turn {
     address: EndpointAddress,
     candidate: Candidate,
+    fitness: Fitness,
 }
 
 /// Is how a listed endpoint stands until the next tick.
@@ -214,8 +221,9 @@ impl Pool {
                     factor: share.factor,
                     newcomer: share.newcomer,
                     zone: Zone::of(entry.zone, own_zone),
-                    fitness: Fitness::of(entry.endpoint.state, now),
+                    fitness: share.rank,
                 },
+                fitness: Fitness::of(entry.endpoint.state, now),
             });
         }
         for left in before {
@@ -339,7 +347,7 @@ impl Pool {
             .ok()?;
         self.turns.get(found).map(|turn| Listed {
             seat: turn.candidate.seat,
-            fitness: turn.candidate.fitness,
+            fitness: turn.fitness,
         })
     }
 
@@ -491,7 +499,7 @@ fn sight(
 ) -> Sight {
     let seated = seats.get(index(seat));
     Sight {
-        cost_ns: seated.and_then(|seated| seated.estimate.cost_ns_at(settings.decay, now)),
+        cost_ns: seated.and_then(|seated| seated.estimate.known_ns_at(settings.decay, now)),
         oldest_age_ns: nanoseconds(in_flight.oldest_age(seat, now)),
         in_flight: in_flight.requests(seat),
         has_failed: seated

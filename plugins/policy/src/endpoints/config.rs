@@ -111,8 +111,8 @@ fn write_listing(json: &mut String, listing: &Listing) {
     for (index, (address, listed)) in listing.endpoints().enumerate() {
         json.push_str(if index == 0 { "" } else { "," });
         json.push_str(&format!(
-            "{{\"address\":\"{address}\",\"weight\":{},\"zone\":",
-            listed.weight
+            "{{\"address\":\"{address}\",\"weight\":{},\"priority\":{},\"zone\":",
+            listed.weight, listed.priority
         ));
         write_json_string(json, listing.zone(listed.zone));
         json.push('}');

@@ -5,15 +5,17 @@
 //! Model: per endpoint outcomes in all, the row of failures that this VM met, and its own estimate
 //! of the latency. An endpoint with news is in the VM's reports from then on, until it had none for
 //! [`KEPT_REPORTS`] reports; then its totals begin again. Only a success is a sample of latency. A
-//! success ends both rows, a gateway failure the row of local ones: it was reached.
+//! success ends both rows, a gateway failure the row of local ones: it was reached. Where an attempt
+//! waits for longer than the estimate, its age is what is reported, so that the others know of a hang
+//! before it ends: what `balance::Pool::latency` says, at the default decay.
 //! Cold start: nothing; no report has bytes before the first attempt.
 //! Limits: 64 clusters for good, 10 000 endpoints in all, until they had no attempt for 5 minutes;
 //! a report of 64 KiB: 1 024 endpoints of one cluster, about 1 280 in all. Where more have
 //! news, those go first that were left out last time, then the most recent; of one that is left out
 //! nothing is lost but by a leader who missed the report before. What finds no room at all is
 //! counted. In-flight counts are in no report.
-//! Scope: per VM. Cost: an attempt O(log clusters + log endpoints); a report O(endpoints with news);
-//! 120 bytes for each endpoint.
+//! Scope: per VM. Cost: an attempt O(log clusters + log endpoints + others under way there); a report
+//! O(endpoints + all under way); 150 bytes for each endpoint, 8 for each attempt.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +25,10 @@ use core::{cmp::Reverse, time::Duration};
 
 use crate::{
     balance::{Decay, PeakEwma},
+    endpoints::under_way::UnderWay,
     slots::MAX_REPORT_BYTES,
     snapshot::{
-        Counts, EndpointAddress, MAX_REPORT_ENTRIES, Observed, REPORT_ENTRY_BYTES,
+        Counts, EndpointAddress, Latency, MAX_REPORT_ENTRIES, Observed, REPORT_ENTRY_BYTES,
         REPORT_OVERHEAD_BYTES, Report, ReportHeader, cluster_digest,
     },
     units::WallTime,
@@ -66,6 +69,15 @@ pub enum Attempt {
     Neutral,
 }
 
+/// Is an attempt that began, to be kept until its answer comes.
+#[derive(Debug)]
+#[must_use = "an attempt whose end is not told seems to wait for minutes"]
+pub struct Started {
+    cluster: u64,
+    address: EndpointAddress,
+    at: WallTime,
+}
+
 /// Counts what an observer could not take in. Saturates.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ObserverCounts {
@@ -104,6 +116,7 @@ struct Cluster {
 struct Seen {
     generation: u32,
     estimate: PeakEwma,
+    under_way: UnderWay,
     /// Are the outcomes since it is in the reports.
     totals: Counts,
     /// Are those of them that no report has yet.
@@ -153,17 +166,66 @@ impl Observer {
         now: WallTime,
     ) {
         self.attempts = self.attempts.saturating_add(1);
+        let number = self.attempts;
         let digest = cluster_digest(cluster);
-        let room = self.clusters.len() < MAX_CLUSTERS;
-        if !room && !self.clusters.contains_key(&digest) {
+        let Some(cluster) = self.look_up(digest, address, generation, now) else {
             self.counts.left_out = self.counts.left_out.saturating_add(1);
             return;
+        };
+        cluster.told.insert(address);
+        if let Some(seen) = cluster.endpoints.get_mut(&address) {
+            seen.on_attempt(attempt, now);
+            seen.attempt = number;
+        }
+    }
+
+    /// Takes that an attempt begins, whose end [`Self::on_end`] is told; `None` where that is not
+    /// followed. `generation` is that of [`Self::on_attempt`].
+    pub fn on_start(
+        &mut self,
+        cluster: &[u8],
+        address: EndpointAddress,
+        generation: u32,
+        now: WallTime,
+    ) -> Option<Started> {
+        let digest = cluster_digest(cluster);
+        let cluster = self.look_up(digest, address, generation, now)?;
+        let seen = cluster.endpoints.get_mut(&address)?;
+        seen.seen_at = now;
+        seen.under_way.on_start(now).then_some(Started {
+            cluster: digest,
+            address,
+            at: now,
+        })
+    }
+
+    /// Takes that the headers of its answer came, or that it was given up: an upgrade or a body that
+    /// goes on says nothing more. How it ended is for [`Self::on_attempt`].
+    pub fn on_end(&mut self, started: &Started) {
+        let cluster = self.clusters.get_mut(&started.cluster);
+        let seen = cluster.and_then(|cluster| cluster.endpoints.get_mut(&started.address));
+        if let Some(seen) = seen {
+            seen.under_way.on_end(started.at);
+        }
+    }
+
+    /// Is the cluster, with the endpoint in it; `None` where there is no room. What was seen of an
+    /// earlier generation goes.
+    fn look_up(
+        &mut self,
+        digest: u64,
+        address: EndpointAddress,
+        generation: u32,
+        now: WallTime,
+    ) -> Option<&mut Cluster> {
+        let has_room = self.clusters.len() < MAX_CLUSTERS;
+        if !has_room && !self.clusters.contains_key(&digest) {
+            return None;
         }
         let cluster = self.clusters.entry(digest).or_default();
         if !cluster.endpoints.contains_key(&address) {
             if self.endpoints >= MAX_OBSERVED {
-                self.counts.left_out = self.counts.left_out.saturating_add(1);
-                return;
+                return None;
             }
             self.endpoints = self.endpoints.saturating_add(1);
         }
@@ -178,9 +240,7 @@ impl Observer {
                 *seen = Seen::new(generation, now);
             }
         }
-        seen.on_attempt(attempt, now);
-        seen.attempt = self.attempts;
-        cluster.told.insert(address);
+        Some(cluster)
     }
 
     /// Replaces `out` by this tick's report, for the slot: at most its 64 KiB.
@@ -190,6 +250,7 @@ impl Observer {
         if self.reports.is_multiple_of(SWEEP_EVERY) {
             self.forget(now);
         }
+        self.look_who_waits(now);
         self.make_room();
         let mut bytes = Vec::new();
         for (digest, cluster) in &mut self.clusters {
@@ -215,7 +276,7 @@ impl Observer {
                     return true;
                 }
                 // There is room: `make_room` saw to it.
-                let _ = report.try_push(*address, seen.tell(sequence));
+                let _ = report.try_push(*address, seen.tell(sequence, now));
                 seen.stays()
             });
             if !report.is_empty() {
@@ -230,6 +291,21 @@ impl Observer {
     #[must_use]
     pub const fn counts(&self) -> ObserverCounts {
         self.counts
+    }
+
+    /// Takes those into the report where an attempt waits for longer than their estimate.
+    fn look_who_waits(&mut self, now: WallTime) {
+        for cluster in self.clusters.values_mut() {
+            let Cluster {
+                endpoints, told, ..
+            } = cluster;
+            for (address, seen) in endpoints {
+                if seen.wait_beyond_estimate(now).is_some() {
+                    seen.has_news = true;
+                    told.insert(*address);
+                }
+            }
+        }
     }
 
     /// Lets endpoints wait for the next report where this one has no room for all.
@@ -293,6 +369,7 @@ impl Seen {
         Self {
             generation,
             estimate: PeakEwma::default(),
+            under_way: UnderWay::default(),
             totals: NONE,
             unreported: NONE,
             gateway_row: 0,
@@ -336,8 +413,20 @@ impl Seen {
         self.unreported = self.unreported.wrapping_add(one);
     }
 
+    /// Is how long the oldest attempt waits, where that is more than the estimate. One without a
+    /// sample has none to exceed.
+    fn wait_beyond_estimate(&self, now: WallTime) -> Option<Latency> {
+        if self.under_way.is_empty() {
+            return None;
+        }
+        let cost_ns = self.estimate.cost_ns_at(Decay::DEFAULT, now)?;
+        let age = self.under_way.oldest_age(now);
+        let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        (age_ns as f64 > cost_ns).then(|| Latency::new(age, now))
+    }
+
     /// Is its entry in the report with this sequence.
-    fn tell(&mut self, sequence: u64) -> Observed {
+    fn tell(&mut self, sequence: u64, now: WallTime) -> Observed {
         self.quiet = if core::mem::take(&mut self.has_news) {
             0
         } else {
@@ -347,7 +436,9 @@ impl Seen {
         let since = *self.since.get_or_insert(sequence);
         Observed {
             generation: self.generation,
-            latency: self.estimate.to_latency(),
+            latency: self
+                .wait_beyond_estimate(now)
+                .or_else(|| self.estimate.to_latency()),
             since: u32::try_from(since % (1 << 32)).unwrap_or(0),
             counts: self.totals,
             gateway_row: self.gateway_row,

@@ -25,7 +25,14 @@ pub struct StaticEndpoint {
     /// The zone where it runs, at most 128 bytes; empty for none. At most 64 different ones.
     #[serde(default)]
     zone: String,
+    /// The priority, 0 to 127: those with the lowest one that has an available endpoint are chosen.
+    #[serde(default)]
+    priority: u32,
 }
+
+/// Is the highest priority: as many levels as Envoy knows.
+/// SOURCE: the bound of `LocalityLbEndpoints.priority`, 128, which it excludes.
+const MAX_PRIORITY: u32 = 127;
 
 const fn default_weight() -> u32 {
     1
@@ -39,7 +46,8 @@ const fn default_weight() -> u32 {
 /// # Errors
 /// An address that is none: `endpoint-address-malformed`. One that is there twice:
 /// `endpoint-duplicate`. A weight of 0: `endpoint-weight-zero`. A long zone:
-/// `endpoint-zone-too-long`; many: `endpoint-zones-too-many`. More than 10 000 endpoints, or none:
+/// `endpoint-zone-too-long`; many: `endpoint-zones-too-many`. A priority above 127:
+/// `endpoint-priority-out-of-range`. More than 10 000 endpoints, or none:
 /// `endpoints-count`.
 #[must_use]
 pub fn static_listing(
@@ -82,8 +90,21 @@ pub fn static_listing(
             ));
             continue;
         };
+        if endpoint.priority > MAX_PRIORITY {
+            problems.push(Problem::new(
+                at("priority"),
+                "endpoint-priority-out-of-range",
+                format!(
+                    "must be from 0 to {MAX_PRIORITY}, got {}",
+                    endpoint.priority
+                ),
+                "",
+            ));
+            continue;
+        }
         let listed = Listed {
             weight,
+            priority: endpoint.priority,
             ..Listed::default()
         };
         let (field, code, message) = match listing.add(address, &endpoint.zone, listed) {
@@ -141,14 +162,17 @@ mod tests {
     #[test]
     fn static_list_keeps_address_weight_and_zone() {
         let (listing, problems) = read(
-            r#"[{"address": "10.0.0.2:80", "weight": 7, "zone": "a"}, {"address": "[::1]:80"}]"#,
+            r#"[{"address": "10.0.0.2:80", "weight": 7, "zone": "a", "priority": 127},
+                {"address": "[::1]:80"}]"#,
         );
         assert_eq!(problems, []);
         assert_eq!(addresses(&listing), ["10.0.0.2:80", "[::1]:80"]);
         let (_, first) = listing.endpoints().next().unwrap();
         assert_eq!((first.weight.get(), listing.zone(first.zone)), (7, "a"));
+        assert_eq!(first.priority, 127);
         let (_, last) = listing.endpoints().last().unwrap();
         assert_eq!((last.weight.get(), listing.zone(last.zone)), (1, ""));
+        assert_eq!(last.priority, 0);
     }
 
     #[test]
@@ -157,7 +181,8 @@ mod tests {
         let (_, problems) = read(&format!(
             r#"[{{"address": "echo:80"}}, {{"address": "10.0.0.1:0"}},
                 {{"address": "10.0.0.1:80", "weight": 0}}, {{"address": "10.0.0.1:80"}},
-                {{"address": "10.0.0.1:80"}}, {{"address": "10.0.0.2:80", "zone": "{zone}"}}]"#
+                {{"address": "10.0.0.1:80"}}, {{"address": "10.0.0.2:80", "zone": "{zone}"}},
+                {{"address": "10.0.0.3:80", "priority": 128}}]"#
         ));
         let expected = [
             ("$.endpoints[0].address", "endpoint-address-malformed"),
@@ -165,6 +190,7 @@ mod tests {
             ("$.endpoints[2].weight", "endpoint-weight-zero"),
             ("$.endpoints[4].address", "endpoint-duplicate"),
             ("$.endpoints[5].zone", "endpoint-zone-too-long"),
+            ("$.endpoints[6].priority", "endpoint-priority-out-of-range"),
         ];
         assert_eq!(problems, expected.map(|(path, code)| (path.into(), code)));
         assert_eq!(read("[]").1, [("$.endpoints".into(), "endpoints-count")]);

@@ -400,19 +400,21 @@ impl Router {
 /// Is an endpoint's share until the next tick.
 fn share_of(entry: &Entry<'_>, served: Served, settings: &Settings, now: WallTime) -> Share {
     let state = entry.endpoint.state;
-    if !served.admits(priority(entry), Fitness::of(state, now)) {
+    let rank = Fitness::of(state, now);
+    if !served.admits(priority(entry), rank) {
         return Share::NONE;
     }
-    match (served.mode, state) {
+    let share = match (served.mode, state) {
         // Of all that drain, those that have longer get more.
         (Mode::Normal, _) | (Mode::NobodyAvailable, State::Draining { .. }) => {
             Share::of(state, settings, now)
         }
         _ => Share::FULL,
-    }
+    };
+    Share { rank, ..share }
 }
 
 /// Is an endpoint's priority level.
-const fn priority(_: &Entry<'_>) -> u8 {
-    0
+const fn priority(entry: &Entry<'_>) -> u8 {
+    entry.endpoint.priority
 }

@@ -21,6 +21,7 @@ pub struct SnapshotView<'a> {
     records: Records<'a>,
     zones: &'a [u8],
     turns_away: bool,
+    has_levels: bool,
 }
 
 /// Is one endpoint of a snapshot.
@@ -53,13 +54,14 @@ impl<'a> SnapshotView<'a> {
             .ok_or(SnapshotError::Zones)?;
         check_zones(zones, zone_count)?;
         frame.records.check_order::<ADDRESS_BYTES>()?;
-        let mut turns_away = false;
+        let (mut turns_away, mut has_levels) = (false, false);
         for (index, record) in frame.records.iter().enumerate() {
             let (_, endpoint, zone) = read_record(record).ok_or(SnapshotError::Record { index })?;
             turns_away |= matches!(
                 endpoint.state,
                 State::Draining { .. } | State::Ejected { .. }
             );
+            has_levels |= endpoint.priority > 0;
             if zone.is_some_and(|zone| u16::from(zone) >= zone_count) {
                 return Err(SnapshotError::Record { index });
             }
@@ -70,6 +72,7 @@ impl<'a> SnapshotView<'a> {
             records: frame.records,
             zones,
             turns_away,
+            has_levels,
         })
     }
 
@@ -96,6 +99,12 @@ impl<'a> SnapshotView<'a> {
     #[must_use]
     pub const fn turns_away(&self) -> bool {
         self.turns_away
+    }
+
+    /// Says whether an endpoint has another priority than 0. Cost: O(1).
+    #[must_use]
+    pub const fn has_levels(&self) -> bool {
+        self.has_levels
     }
 
     /// Finds an endpoint by its address; `None` where it is no member.
@@ -174,6 +183,7 @@ pub struct Checked {
     records: Range<usize>,
     zones: Range<usize>,
     turns_away: bool,
+    has_levels: bool,
 }
 
 impl Checked {
@@ -191,6 +201,7 @@ impl Checked {
             records: view.records_at..records_end,
             zones: records_end..zones_end,
             turns_away: view.turns_away,
+            has_levels: view.has_levels,
             bytes,
         })
     }
@@ -205,6 +216,7 @@ impl Checked {
             records: Records::new(part(&self.records), self.stride),
             zones: part(&self.zones),
             turns_away: self.turns_away,
+            has_levels: self.has_levels,
         }
     }
 }

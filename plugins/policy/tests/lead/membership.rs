@@ -265,3 +265,36 @@ fn call_to_the_source_is_a_get_with_the_configured_names() {
         ]
     );
 }
+
+#[test]
+fn priority_that_a_source_states_is_published_and_one_beyond_all_is_the_last() {
+    let feed = |priorities: [u32; 3]| {
+        let endpoints: Vec<String> = (1..)
+            .zip(priorities)
+            .map(|(number, priority)| {
+                format!(r#"{{"address": "10.0.0.{number}:80", "priority": {priority}}}"#)
+            })
+            .collect();
+        let endpoints = endpoints.join(",");
+        format!(r#"{{"version": 1, "clusters": [{{"name": "app", "endpoints": [{endpoints}]}}]}}"#)
+            .into_bytes()
+    };
+    let mut world =
+        World::new(r#"{"clusters": [{"name": "app"}], "source": {"feed": {"interval": "250ms"}}}"#);
+    world.feed = feed([0, 1, 1_000]);
+    world.run(2_000);
+    let shown = |world: &World| [1, 2, 3].map(|number| world.endpoint("app", number).priority);
+    assert_eq!(shown(&world), [0, 1, 255]);
+    world.feed = feed([2, 0, 0]);
+    world.run(2_000);
+    assert_eq!(shown(&world), [2, 0, 0]);
+    let mut world = World::new(
+        r#"{"source": {"static": [{"cluster": "app", "endpoints": [
+            {"address": "10.0.0.1:80"}, {"address": "10.0.0.2:80", "priority": 3}]}]}}"#,
+    );
+    world.run(1_000);
+    assert_eq!(
+        [1, 2].map(|number| world.endpoint("app", number).priority),
+        [0, 3]
+    );
+}

@@ -1,6 +1,5 @@
-//! A world of workers that route over modelled endpoints, and a leader that judges what they
-//! report, in virtual time. Loads are requests under way alone: an endpoint that fails in a
-//! millisecond is then as attractive as it can be.
+//! A world of workers that route over modelled endpoints by the real router, and a leader that
+//! merges and judges what they report, in virtual time.
 
 use std::{
     cmp::Reverse,
@@ -10,14 +9,15 @@ use std::{
 };
 
 use tidegate_policy::{
-    ejection::{Config, Judge, Start, Verdict, combine},
-    endpoints::Observer,
-    fallback::{List, Spares},
-    panic_mode::{Census, Fitness, Mode, Rule},
-    passive::{LastAttempt, Outcome, Recent, Trials, conclude},
+    balance::Decay,
+    ejection::{self, Judge, Start, Verdict, combine},
+    endpoints::{Known, Observer, Picture, Started},
+    panic_mode::{Census, Fitness, Mode},
+    passive::Outcome,
+    routing::{Answered, Config, Routed, Router, Rule, Surroundings},
     snapshot::{
-        Endpoint, EndpointAddress, Header, Merger, ReportViews, Since, Snapshot, State,
-        cluster_digest,
+        Checked, Endpoint, EndpointAddress, Header, Merger, ReportViews, Since, Snapshot, State,
+        Version, cluster_digest,
     },
     units::WallTime,
 };
@@ -27,10 +27,6 @@ pub(crate) const SECOND: u64 = 1_000 * MS;
 const EPOCH_NS: u64 = 1_700_000_000 * SECOND;
 const TICK_NS: u64 = 250 * MS;
 const CLUSTER: &[u8] = b"app";
-/// Is how long a failure is recent.
-const RECENT: Duration = Duration::from_secs(1);
-/// Is the window of the slow start after a readmission.
-const SLOW_START_NS: u64 = 60 * SECOND;
 
 /// Is SplitMix64, and what is drawn with it.
 pub(crate) struct Random(pub(crate) u64);
@@ -48,6 +44,13 @@ impl Random {
         (self.draw() >> 11) as f64 / 2_f64.powi(53)
     }
 
+    /// Is a time around a median, log-normal, in nanoseconds.
+    pub(crate) fn around(&mut self, median_ns: f64, sigma: f64) -> u64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        let normal = radius * (std::f64::consts::TAU * self.unit()).cos();
+        (median_ns * (sigma * normal).exp()) as u64
+    }
+
     fn below(&mut self, len: usize) -> usize {
         ((u128::from(self.draw()) * len as u128) >> 64) as usize
     }
@@ -61,8 +64,11 @@ pub(crate) struct Answer {
 }
 
 /// Is what is tried.
+#[derive(Clone, Copy)]
 pub(crate) struct Trial<'a> {
     pub(crate) endpoints: usize,
+    /// Is when the last one joins, as a newcomer; `None`: it was always there, like the others.
+    pub(crate) last_joins_ns: Option<u64>,
     pub(crate) zones: usize,
     pub(crate) workers: usize,
     /// Are requests a second, that come independently.
@@ -79,10 +85,22 @@ pub(crate) struct Trial<'a> {
     pub(crate) behaves: &'a dyn Fn(usize, u64, &mut Random) -> Answer,
 }
 
+/// Is one request that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at_ns: u64,
+    /// Is who the first attempt went to.
+    pub(crate) endpoint: usize,
+    /// Are the attempts under way there, of all workers, this one included.
+    pub(crate) in_flight: u32,
+    /// Is how long the request took, all attempts together; 0 while it is under way.
+    pub(crate) took_ns: u64,
+}
+
 /// Is what came of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
-    pub(crate) requests: u64,
+    pub(crate) sent: Vec<Sent>,
     /// Are the requests whose last attempt failed.
     pub(crate) errors: u64,
     /// Are those that ended with an error, by second.
@@ -99,26 +117,32 @@ pub(crate) struct Run {
     pub(crate) in_panic: u64,
 }
 
+impl Run {
+    pub(crate) fn requests(&self) -> u64 {
+        self.sent.len() as u64
+    }
+
+    /// Is the share of requests for which something holds.
+    pub(crate) fn share(&self, holds: impl Fn(&Sent) -> bool) -> f64 {
+        self.sent.iter().filter(|sent| holds(sent)).count() as f64 / self.sent.len() as f64
+    }
+}
+
 struct Worker {
     observer: Observer,
-    /// Are the endpoints as the last picture has them.
-    states: Vec<State>,
-    candidates: Vec<usize>,
-    mode: Mode,
-    spares: Spares<usize>,
-    trials: Trials,
-    in_flight: Vec<u32>,
-    recent: Vec<Recent>,
+    router: Router,
     report: Vec<u8>,
 }
 
 /// Is a request under way.
 struct Request {
     worker: usize,
+    routed: Option<Routed>,
+    /// Is what the observer follows: the attempt, or the request as if the first had it to the end.
+    started: Option<Started>,
     list: Vec<usize>,
     /// Is the attempt that is under way, from 0.
     attempt: usize,
-    began_ns: u64,
     attempt_began_ns: u64,
 }
 
@@ -135,11 +159,16 @@ struct World<'a> {
     trial: &'a Trial<'a>,
     workers: Vec<Worker>,
     snapshot: Snapshot,
+    /// Is the snapshot as workers read it.
+    published: Checked,
     merger: Merger,
     judge: Judge<EndpointAddress>,
     events: BinaryHeap<Reverse<(u64, Event)>>,
     requests: Vec<Request>,
-    random: Random,
+    in_flight: Vec<u32>,
+    arrivals: Random,
+    draws: Random,
+    answers: Random,
     run: Run,
 }
 
@@ -162,6 +191,21 @@ fn index_of(address: &EndpointAddress) -> usize {
     usize::from(high) * 250 + usize::from(low)
 }
 
+/// Is the rule of the default configuration, for so many attempts.
+fn rule(attempts: usize, spares_recent: bool) -> Rule {
+    let recent = if spares_recent { "1s" } else { "0ms" };
+    let text = format!(
+        r#"{{"clusters": [{{"prefix": "", "attempts": {attempts}, "recent_failure": "{recent}"}}]}}"#
+    );
+    Config::parse(&text).unwrap().rules()[0].clone()
+}
+
+fn encoded(snapshot: &Snapshot) -> Checked {
+    let mut bytes = Vec::new();
+    snapshot.encode(&mut bytes);
+    Checked::try_new(bytes).unwrap()
+}
+
 pub(crate) fn run(trial: &Trial<'_>) -> Run {
     let mut world = World::new(trial);
     while let Some(Reverse((now_ns, event))) = world.events.pop() {
@@ -170,7 +214,10 @@ pub(crate) fn run(trial: &Trial<'_>) -> Run {
         }
         match event {
             Event::LeaderTick => world.lead(now_ns),
-            Event::WorkerTick(worker) => world.tick(worker, now_ns),
+            Event::WorkerTick(worker) => {
+                world.at(now_ns + TICK_NS, Event::WorkerTick(worker));
+                world.tick(worker, now_ns);
+            }
             Event::End(request, gateway, local) => {
                 let outcome = match (gateway, local) {
                     (true, _) => Outcome::GatewayFailure,
@@ -187,48 +234,42 @@ pub(crate) fn run(trial: &Trial<'_>) -> Run {
 
 impl<'a> World<'a> {
     fn new(trial: &'a Trial<'a>) -> Self {
-        let mut snapshot = Snapshot::new(Header {
+        let snapshot = Snapshot::new(Header {
             configuration: 1,
             cluster: cluster_digest(CLUSTER),
             epoch: 1,
             generation: 1,
             published_at: at(0),
         });
-        let mut judge = Judge::new(Config::parse("{}").unwrap());
-        for index in 0..trial.endpoints {
-            let mut endpoint = Endpoint::new(Since {
-                generation: 1,
-                at: WallTime::default(),
-            });
-            endpoint.state = State::Available { slow_start: None };
-            snapshot.try_push(address(index), endpoint, b"").unwrap();
-            judge.add(address(index), Start::New, at(0)).unwrap();
-        }
+        let rule = rule(trial.attempts, trial.spares_recent);
         let worker = |number: usize| Worker {
             observer: Observer::new(1, number as u64 + 1),
-            states: vec![State::Unknown; trial.endpoints],
-            candidates: Vec::new(),
-            mode: Mode::Nobody,
-            spares: Spares::new(),
-            trials: Trials::new(),
-            in_flight: vec![0; trial.endpoints],
-            recent: vec![Recent::default(); trial.endpoints],
+            router: Router::new(&rule, Duration::from_secs(60), number as u64),
             report: Vec::new(),
         };
         let mut world = Self {
             trial,
             workers: (0..trial.workers).map(worker).collect(),
+            published: encoded(&snapshot),
             snapshot,
             merger: Merger::new(),
-            judge,
+            judge: Judge::new(ejection::Config::parse("{}").unwrap()),
             events: BinaryHeap::new(),
             requests: Vec::new(),
-            random: Random(trial.seed),
+            in_flight: vec![0; trial.endpoints],
+            arrivals: Random(trial.seed),
+            draws: Random(trial.seed ^ 1 << 40),
+            answers: Random(trial.seed ^ 1 << 41),
             run: Run {
                 attempts_at: vec![0; trial.endpoints],
                 ..Run::default()
             },
         };
+        let at_first = trial.endpoints - usize::from(trial.last_joins_ns.is_some());
+        for index in 0..at_first {
+            world.join(index, None, 0);
+        }
+        world.published = encoded(&world.snapshot);
         for worker in 0..trial.workers {
             world.tick(worker, 0);
             let phase = TICK_NS * worker as u64 / trial.workers as u64;
@@ -243,31 +284,62 @@ impl<'a> World<'a> {
         self.events.push(Reverse((ns, event)));
     }
 
+    fn join(&mut self, index: usize, slow_start: Option<WallTime>, now_ns: u64) {
+        let mut endpoint = Endpoint::new(Since {
+            generation: 1,
+            at: at(now_ns),
+        });
+        endpoint.state = State::Available { slow_start };
+        let zone = [b'a' + (index % self.trial.zones) as u8];
+        self.snapshot
+            .try_push(address(index), endpoint, &zone)
+            .unwrap();
+        self.judge
+            .add(address(index), Start::New, at(now_ns))
+            .unwrap();
+    }
+
+    /// Says how an endpoint would stand but for its traffic.
+    fn others(&self, address: &EndpointAddress) -> State {
+        let last = index_of(address) + 1 == self.trial.endpoints;
+        let joined = self.trial.last_joins_ns.filter(|_| last);
+        State::Available {
+            slow_start: joined.map(at),
+        }
+    }
+
     fn lead(&mut self, now_ns: u64) {
         let now = at(now_ns);
         self.at(now_ns + TICK_NS, Event::LeaderTick);
+        let last = self.trial.endpoints - 1;
+        if let Some(joins_ns) = self.trial.last_joins_ns
+            && now_ns >= joins_ns
+            && self.snapshot.get(&address(last)).is_none()
+        {
+            self.join(last, Some(at(joins_ns)), now_ns);
+        }
         let reports = self.workers.iter().enumerate().flat_map(|(slot, worker)| {
             ReportViews::new(&worker.report).map(move |view| (slot, view.unwrap()))
         });
-        let project = |estimate: NonZeroU32, _: Duration| estimate.get();
         let merged = self.merger.merge(
             &mut self.snapshot,
             reports,
             Duration::from_secs(2),
-            project,
+            |estimate_us, passed| Decay::DEFAULT.project(estimate_us, passed),
             now,
         );
         for (address, counts) in merged.counts {
             let rows = self.snapshot.get(&address).unwrap().failures;
             self.judge.on_attempts(&address, counts, rows, now);
         }
-        let random = &mut self.random;
-        for change in self.judge.on_tick(None, now, &mut || random.draw()) {
+        let draws = &mut self.draws;
+        for change in self.judge.on_tick(None, now, &mut || draws.draw()) {
             if matches!(change.verdict, Verdict::Ejected { .. }) {
                 self.run.ejected.push((index_of(&change.key), now_ns));
             }
+            let others = self.others(&change.key);
             self.snapshot.update(&change.key, |endpoint| {
-                endpoint.state = combine(State::Available { slow_start: None }, change.verdict);
+                endpoint.state = combine(others, change.verdict);
                 endpoint.failures.ejections = change.ejections;
             });
         }
@@ -276,110 +348,73 @@ impl<'a> World<'a> {
             census.count(Fitness::of(endpoint.state, now));
         }
         self.run.most_unavailable = self.run.most_unavailable.max(census.unavailable);
+        self.published = encoded(&self.snapshot);
     }
 
     fn tick(&mut self, number: usize, now_ns: u64) {
         let now = at(now_ns);
-        self.at(now_ns + TICK_NS, Event::WorkerTick(number));
-        let (trial, random) = (self.trial, &mut self.random);
+        let workers = NonZeroU32::new(self.trial.workers as u32).unwrap();
         let worker = &mut self.workers[number];
         worker.observer.report(&mut worker.report, now);
-        let mut census = Census::default();
-        for (address, endpoint) in &self.snapshot {
-            worker.states[index_of(&address)] = endpoint.state;
-            census.count(Fitness::of(endpoint.state, now));
-        }
-        worker.mode = Rule::default().mode(&census, None);
-        worker.candidates.clear();
-        for (index, state) in worker.states.iter().enumerate() {
-            if worker.mode.admits(Fitness::of(*state, now)) {
-                worker.candidates.push(index);
-            }
-        }
-        let zoned = |index: &usize| (*index, (index % trial.zones) as u64 + 1);
-        worker.spares.prepare(worker.candidates.iter().map(zoned));
-        let states = worker.states.iter().enumerate();
-        let probing = states.filter(|(_, state)| matches!(state, State::Probing));
+        let known = Picture::Known(Known {
+            view: self.published.view(),
+            version: Version {
+                epoch: 1,
+                generation: 1,
+                confirmed_at: now,
+            },
+        });
+        let surroundings = Surroundings {
+            own_zone: b"",
+            workers,
+            now,
+        };
+        let draws = &mut self.draws;
         worker
-            .trials
-            .on_picture(probing.map(|(index, _)| address(index)), now, &mut || {
-                random.draw()
-            });
+            .router
+            .on_tick(&known, surroundings, &mut || draws.draw());
     }
 
     fn arrive(&mut self, now_ns: u64) {
-        let gap = -(1.0 - self.random.unit()).ln() / self.trial.rate * 1e9;
+        let gap = -(1.0 - self.arrivals.unit()).ln() / self.trial.rate * 1e9;
         self.at(now_ns + gap as u64, Event::Arrival);
-        let number = self.random.below(self.trial.workers);
-        let Some(first) = self.pick(number, now_ns) else {
-            return;
-        };
-        let zones = self.trial.zones;
-        let mut list = List::new(first, (first % zones) as u64 + 1);
-        let (worker, random) = (&self.workers[number], &mut self.random);
-        let failed = |index: usize| worker.recent[index].has_failed(at(now_ns), RECENT);
-        worker
-            .spares
-            .fill(&mut list, self.trial.attempts, failed, &mut || {
-                random.draw()
-            });
-        self.run.requests += 1;
-        self.run.in_panic += u64::from(worker.mode != Mode::Normal);
+        let number = self.arrivals.below(self.trial.workers);
+        let (router, draws) = (&mut self.workers[number].router, &mut self.draws);
+        let routed = router.on_request(None, at(now_ns), &mut || draws.draw());
+        self.run.in_panic += u64::from(router.mode() != Some(Mode::Normal));
+        let list: Vec<usize> = routed
+            .addresses()
+            .map(|address| index_of(&address))
+            .collect();
+        assert!(!list.is_empty(), "{routed}");
+        self.run.sent.push(Sent {
+            at_ns: now_ns,
+            endpoint: list[0],
+            in_flight: self.in_flight[list[0]] + 1,
+            took_ns: 0,
+        });
         self.requests.push(Request {
             worker: number,
-            list: list.iter().collect(),
+            routed: Some(routed),
+            started: None,
+            list,
             attempt: 0,
-            began_ns: now_ns,
             attempt_began_ns: now_ns,
         });
         self.send(self.requests.len() - 1, now_ns);
-    }
-
-    /// Picks of two the one that stands better, did not fail lately, has less under way.
-    fn pick(&mut self, number: usize, now_ns: u64) -> Option<usize> {
-        let now = at(now_ns);
-        let worker = &mut self.workers[number];
-        if let Some(address) = worker.trials.take(now) {
-            return Some(index_of(&address));
-        }
-        let count = worker.candidates.len();
-        let first = self.random.below(count);
-        let first_index = *worker.candidates.get(first)?;
-        if count == 1 {
-            return Some(first_index);
-        }
-        let second = (first + 1 + self.random.below(count - 1)) % count;
-        let second_index = worker.candidates[second];
-        let order = |index: usize| {
-            let state = worker.states[index];
-            let factor = match state {
-                State::Available {
-                    slow_start: Some(began),
-                } => {
-                    let passed = now.saturating_since(began).as_nanos() as f64;
-                    (passed / SLOW_START_NS as f64).clamp(0.1, 1.0)
-                }
-                _ => 1.0,
-            };
-            let is_recent =
-                self.trial.spares_recent && worker.recent[index].has_failed(now, RECENT);
-            let load = f64::from(worker.in_flight[index] + 1) / factor;
-            (Fitness::of(state, now), is_recent, (load * 1e6) as u64)
-        };
-        Some(if order(second_index) < order(first_index) {
-            second_index
-        } else {
-            first_index
-        })
     }
 
     fn send(&mut self, number: usize, now_ns: u64) {
         let request = &mut self.requests[number];
         request.attempt_began_ns = now_ns;
         let endpoint = request.list[request.attempt];
-        self.workers[request.worker].in_flight[endpoint] += 1;
+        self.in_flight[endpoint] += 1;
         self.run.attempts_at[endpoint] += 1;
-        let answer = (self.trial.behaves)(endpoint, now_ns, &mut self.random);
+        if self.trial.sees_attempts || request.attempt == 0 {
+            let observer = &mut self.workers[request.worker].observer;
+            request.started = observer.on_start(CLUSTER, address(endpoint), 1, at(now_ns));
+        }
+        let answer = (self.trial.behaves)(endpoint, now_ns, &mut self.answers);
         let gateway = answer.outcome == Outcome::GatewayFailure;
         let local = answer.outcome == Outcome::LocalFailure;
         self.at(now_ns + answer.after_ns, Event::End(number, gateway, local));
@@ -388,43 +423,50 @@ impl<'a> World<'a> {
     fn end(&mut self, number: usize, outcome: Outcome, now_ns: u64) {
         let now = at(now_ns);
         let request = &mut self.requests[number];
-        let endpoint = request.list[request.attempt];
-        let worker = &mut self.workers[request.worker];
-        worker.in_flight[endpoint] -= 1;
-        if request.attempt == 1 {
+        let attempt = request.attempt;
+        let endpoint = request.list[attempt];
+        self.in_flight[endpoint] -= 1;
+        if attempt == 1 {
             self.run.second_attempts += 1;
             self.run.second_successes += u64::from(!outcome.is_failure());
         }
-        let attempt = request.attempt;
         let is_over = !outcome.is_failure() || attempt + 1 >= request.list.len();
+        let worker = &mut self.workers[request.worker];
+        if (self.trial.sees_attempts || is_over)
+            && let Some(started) = request.started.take()
+        {
+            worker.observer.on_end(&started);
+        }
         if self.trial.sees_attempts {
             let latency = Duration::from_nanos(now_ns - request.attempt_began_ns);
             let seen = outcome.to_attempt(Some(latency));
             worker
                 .observer
                 .on_attempt(CLUSTER, address(endpoint), 1, seen, now);
-            worker.recent[endpoint].on_outcome(outcome, now);
-        } else if is_over {
-            let list: Vec<EndpointAddress> = request.list.iter().map(|i| address(*i)).collect();
-            let last = LastAttempt {
-                attempts: Some(attempt as u64 + 1),
-                served_by: Some(address(endpoint)),
-                outcome,
-                latency: Some(Duration::from_nanos(now_ns - request.began_ns)),
-            };
-            let conclusion = conclude(&list, &last, true);
-            for (address, seen) in conclusion.attempts(&list) {
-                worker.observer.on_attempt(CLUSTER, address, 1, seen, now);
-            }
-            for failed in &request.list[..conclusion.failed] {
-                worker.recent[*failed].on_outcome(Outcome::GatewayFailure, now);
-            }
-            worker.recent[endpoint].on_outcome(outcome, now);
         }
         if !is_over {
             request.attempt += 1;
             self.send(number, now_ns);
-        } else if outcome.is_failure() {
+            return;
+        }
+        let mut routed = request.routed.take().unwrap();
+        let answered = Answered {
+            attempts: Some(attempt as u64 + 1),
+            served_by: Some(address(endpoint)),
+            outcome,
+            is_upgrade: false,
+            says_draining: false,
+        };
+        let concluded = worker.router.on_answer(&mut routed, &answered, now);
+        if !self.trial.sees_attempts {
+            for (address, seen) in concluded.attempts(&routed) {
+                worker.observer.on_attempt(CLUSTER, address, 1, seen, now);
+            }
+        }
+        worker.router.on_end(routed);
+        let sent = &mut self.run.sent[number];
+        sent.took_ns = now_ns - sent.at_ns;
+        if outcome.is_failure() {
             self.run.errors += 1;
             let second = now_ns / SECOND;
             *self.run.errors_by_second.entry(second).or_default() += 1;

@@ -4,7 +4,7 @@
 //! and one write; up to 64 reads while this VM has no slot.
 
 use tidegate_policy::{
-    endpoints::{Attempt, Observer, ObserverCounts, slot_key},
+    endpoints::{Attempt, Observer, ObserverCounts, Started, slot_key},
     lease::CasMismatch,
     slots::{SlotClaim, SlotIndex},
     snapshot::EndpointAddress,
@@ -55,6 +55,23 @@ impl Reporting {
         self.saw_stream = true;
         self.observer
             .on_attempt(cluster, address, generation, attempt, now);
+    }
+
+    /// Takes that an attempt begins; see [`Observer::on_start`].
+    pub(super) fn on_start(
+        &mut self,
+        cluster: &[u8],
+        address: EndpointAddress,
+        generation: u32,
+        now: WallTime,
+    ) -> Option<Started> {
+        self.saw_stream = true;
+        self.observer.on_start(cluster, address, generation, now)
+    }
+
+    /// Takes that it has its answer, or gets none.
+    pub(super) fn on_end(&mut self, started: &Started) {
+        self.observer.on_end(started);
     }
 
     /// Writes the report of this tick. A VM that saw nothing yet wants no slot: the main thread's.
