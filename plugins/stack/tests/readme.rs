@@ -1,9 +1,4 @@
 //! The README says what the code does.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
