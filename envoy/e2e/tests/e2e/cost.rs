@@ -1,7 +1,6 @@
 //! The measurement of what a request costs, in a form that measures nothing: every form serves, and the report is whole.
 
 #![expect(
-    clippy::indexing_slicing,
     reason = "a JSON value that has no such field is null"
 )]
 
