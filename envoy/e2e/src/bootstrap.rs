@@ -17,6 +17,12 @@ use serde_json::{Value, json};
 use crate::discovery::Discovery;
 use crate::paths;
 
+/// The filter name under which the shipped configurations run health-routing.
+pub const HEALTH_ROUTING: &str = "tidegate.health_routing";
+
+/// The filter name under which the shipped configurations run all filters in one module.
+pub const STACK: &str = "tidegate.stack";
+
 /// The filter name under which the shipped configurations run sticky-session.
 pub const STICKY_SESSION: &str = "tidegate.sticky_session";
 

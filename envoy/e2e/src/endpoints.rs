@@ -1,4 +1,4 @@
-//! The shipped configuration that knows its endpoints, with endpoints, discovery and an admin that tests can steer.
+//! The shipped configurations that know their endpoints, with endpoints, discovery and an admin that tests can steer.
 #![expect(
     clippy::indexing_slicing,
     reason = "a JSON value that has no such field is null, not a panic"
@@ -7,6 +7,7 @@
 mod admin;
 mod backend;
 pub mod cost;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,17 +17,15 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bootstrap::{Bootstrap, STICKY_SESSION};
+use crate::bootstrap::Bootstrap;
 use crate::clients::http::Client;
 use crate::discovery::{Discovery, Health};
 use crate::envoy::{Envoy, Scenario};
 use crate::{sticky, wait};
 
 pub use admin::{Admin, Play};
-pub use backend::{Backend, READY_PATH, Readiness};
-
-/// The shipped configuration.
-pub const BOOTSTRAP: &str = "sticky-session-endpoints";
+pub use backend::{Backend, Conduct, Grave, READY_PATH, Readiness};
+pub use shipped::Shipped;
 
 /// The cluster by which the plugin asks Envoy's admin.
 pub const ADMIN_CLUSTER: &str = "envoy_admin";
@@ -37,6 +36,10 @@ pub const STATUS_PATH: &str = "/tidegate/endpoints";
 /// What is to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The configuration.
+    pub shipped: Shipped,
+    /// Replaces fields of the configuration itself, of both filters.
+    pub fields: Value,
     /// Replaces fields of the `endpoints` block, of both filters.
     pub block: Value,
     /// Replaces fields of the rule of the cluster.
@@ -50,10 +53,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Is the shipped configuration with probes of one second and this many backends, all of them members.
+    /// Is sticky-session's configuration with probes of one second and this many backends, all of them members.
     #[must_use]
     pub fn of(backends: usize) -> Self {
+        Self::shipped(Shipped::STICKY_SESSION, backends)
+    }
+
+    /// Is this configuration with probes of one second and this many backends, all of them members.
+    #[must_use]
+    pub fn shipped(shipped: Shipped, backends: usize) -> Self {
         Self {
+            shipped,
+            fields: json!({}),
             block: json!({
                 "probe": { "interval": "1s", "timeout": "1s" },
                 "status_path": STATUS_PATH,
@@ -63,6 +74,13 @@ impl Plan {
             members: backends,
             backends,
         }
+    }
+
+    /// Replaces fields of the configuration itself.
+    #[must_use]
+    pub fn with_fields(mut self, fields: &Value) -> Self {
+        merge(&mut self.fields, fields);
+        self
     }
 
     /// Replaces fields of the `endpoints` block.
@@ -130,7 +148,7 @@ impl Rig {
             .collect();
         discovery.publish(&members)?;
         let admin = Admin::start().await?;
-        let mut bootstrap = bootstrap(&discovery, admin.address())?;
+        let mut bootstrap = plan.shipped.bootstrap(&discovery, admin.address())?;
         configure(&mut bootstrap, plan)?;
         edit(&mut bootstrap)?;
         let scenario = Scenario::new(bootstrap)
@@ -279,25 +297,14 @@ async fn states(envoy: &Envoy) -> Result<BTreeMap<SocketAddr, String>> {
         .collect()
 }
 
-/// Returns the shipped configuration with this discovery, and with this server for Envoy's admin.
-///
-/// # Errors
-/// The module cannot be built, or the file is not what it was.
-pub fn bootstrap(discovery: &Discovery, admin: SocketAddr) -> Result<Bootstrap> {
-    let mut bootstrap = Bootstrap::shipped(BOOTSTRAP)?;
-    bootstrap.discovered(sticky::CLUSTER, discovery)?;
-    bootstrap.endpoints(ADMIN_CLUSTER, &[admin])?;
-    bootstrap.module_everywhere(STICKY_SESSION, &sticky::module()?);
-    Ok(bootstrap)
-}
-
-/// Writes a plan's configuration into both filters.
+/// Writes a plan's configuration into all filters of ours.
 fn configure(bootstrap: &mut Bootstrap, plan: &Plan) -> Result<()> {
-    bootstrap.configure_everywhere(STICKY_SESSION, &mut |configuration| {
+    bootstrap.configure_everywhere(plan.shipped.filter, &mut |configuration| {
+        merge(configuration, &plan.fields);
         if let Some(block) = configuration.get_mut("endpoints") {
             merge(block, &plan.block);
         }
-        if let Some(rule) = configuration.pointer_mut("/clusters/0") {
+        if let Some(rule) = configuration.pointer_mut(plan.shipped.rule) {
             merge(rule, &plan.rule);
         }
     })

@@ -18,6 +18,8 @@ use crate::{fetch, paths, wait};
 use admin::Admin;
 use process::Process;
 
+pub use threads::KINDS;
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -232,6 +234,14 @@ impl Envoy {
     /// Envoy does not run, or this is not Linux.
     pub fn processor_time(&self) -> Result<BTreeMap<String, Duration>> {
         threads::processor_time(self.id()?)
+    }
+
+    /// Returns the same by [`KINDS`].
+    ///
+    /// # Errors
+    /// As [`Envoy::processor_time`]; or no worker is among the threads.
+    pub fn time_by_kind(&self) -> Result<BTreeMap<&'static str, Duration>> {
+        threads::by_kind(self.processor_time()?)
     }
 
     /// Returns the memory that Envoy has resident, in bytes.

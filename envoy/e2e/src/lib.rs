@@ -9,11 +9,14 @@
 pub mod bootstrap;
 pub mod browser;
 pub mod clients;
+pub mod cost;
 pub mod discovery;
 pub mod endpoints;
 pub mod envoy;
 pub mod fetch;
 pub mod fidelity;
+pub mod health;
+pub mod load;
 pub mod paths;
 pub mod recordings;
 pub mod scenario;

@@ -13,10 +13,12 @@ use serde::Serialize;
 
 use crate::output::Output;
 
+mod health;
 mod lab;
 mod leader;
 mod model;
 mod random;
+mod runs;
 mod sticky;
 
 /// A part of Tidegate with claims of its own.
@@ -58,6 +60,10 @@ pub enum Target {
     Exactly(f64),
     /// This or less; of a sampled figure the whole interval.
     AtMost(f64),
+    /// This or more; of a sampled figure the whole interval.
+    AtLeast(f64),
+    /// Whatever it is: it is told because it belongs to the others.
+    Stated,
     /// A value that theory gives, of which it may be so far off: a sampled figure within four standard errors more.
     Within {
         /// The value.
@@ -96,15 +102,15 @@ struct Evidence {
     baseline: BTreeMap<&'static str, f64>,
 }
 
-/// How a figure that is a mean of several runs scatters.
-#[derive(Debug, Clone, Copy, Default)]
+/// How a figure that is a mean of several runs, or a share of several cases, scatters.
+#[derive(Debug, Clone, Copy)]
 struct Sampled {
-    /// Standard deviation of one run.
+    /// Standard deviation of one run, or case.
     deviation: f64,
-    /// Runs.
+    /// Runs, or cases.
     runs: f64,
-    /// Half of the interval that holds the true mean with 95 % confidence.
-    half_width: f64,
+    /// The interval that holds the true value with 95 % confidence.
+    ci95: [f64; 2],
 }
 
 /// What was proven.
@@ -134,6 +140,9 @@ pub struct Finding {
     pub ci95: Option<[f64; 2]>,
     /// Whether the figure is what it must be.
     pub holds: bool,
+    /// Whether it need not be anything: it is told because it belongs to the others.
+    #[serde(skip)]
+    pub is_told: bool,
     /// The same figure for the obvious alternatives.
     pub baseline: BTreeMap<&'static str, f64>,
     /// How many cases the figure is about.
@@ -149,7 +158,7 @@ pub struct Finding {
 }
 
 /// All areas.
-pub const AREAS: &[Area] = &[leader::AREA, model::AREA, sticky::AREA];
+pub const AREAS: &[Area] = &[health::AREA, leader::AREA, model::AREA, sticky::AREA];
 
 /// Finds an area by its name.
 #[must_use]
@@ -158,23 +167,25 @@ pub fn area(name: &str) -> Option<&'static Area> {
 }
 
 impl Area {
-    /// Runs every proof of the area.
+    /// Runs every proof of the area; with `only`, those that have a claim whose name begins like that.
     ///
     /// # Errors A module can't be built, or the host can't run it. A figure that misses its target
     /// is no error.
-    pub fn prove(&self, options: Options, output: &Output) -> anyhow::Result<Report> {
-        let total = self
-            .proofs
-            .iter()
-            .map(|proof| proof.claims.len())
-            .sum::<usize>();
+    pub fn prove(
+        &self,
+        options: Options,
+        only: Option<&str>,
+        output: &Output,
+    ) -> anyhow::Result<Report> {
+        let proofs = || self.proofs.iter().filter(|proof| proof.has(only));
+        let total = proofs().map(|proof| proof.claims.len()).sum::<usize>();
         let progress = output.progress("proving", u64::try_from(total).ok());
         let mut command = format!("cargo tidegate prove {} --seed {}", self.name, options.seed);
         if options.long {
             command.push_str(" --long");
         }
-        let mut proofs = Vec::new();
-        for proof in self.proofs {
+        let mut findings = Vec::new();
+        for proof in proofs() {
             progress.message(
                 proof
                     .claims
@@ -190,7 +201,7 @@ impl Area {
                 "a proof has another number of figures than of claims"
             );
             for (claim, evidence) in proof.claims.iter().zip(evidence) {
-                proofs.push(Finding {
+                findings.push(Finding {
                     id: claim.id,
                     what: claim.what,
                     figure: evidence.figure,
@@ -199,10 +210,11 @@ impl Area {
                     ci95: evidence.ci95(),
                     // A claim about nothing is not proven.
                     holds: evidence.cases > 0 && claim.target.admits(&evidence),
+                    is_told: claim.target == Target::Stated,
                     baseline: evidence.baseline,
                     cases: evidence.cases,
                     seed: options.seed,
-                    command: command.clone(),
+                    command: format!("{command} --only {}", claim.id),
                     elapsed: begin.elapsed(),
                 });
                 progress.advance(1);
@@ -211,8 +223,15 @@ impl Area {
         Ok(Report {
             schema: 1,
             area: self.name,
-            proofs,
+            proofs: findings,
         })
+    }
+}
+
+impl Proof {
+    fn has(&self, only: Option<&str>) -> bool {
+        let is_meant = |claim: &Claim| only.is_none_or(|only| claim.id.starts_with(only));
+        self.claims.iter().any(is_meant)
     }
 }
 
@@ -227,17 +246,22 @@ impl Report {
 impl Target {
     fn admits(self, evidence: &Evidence) -> bool {
         let figure = evidence.figure;
-        let sampled = evidence.sampled.unwrap_or_default();
+        let [low, high] = evidence.ci95().unwrap_or([figure, figure]);
+        let (deviation, runs) = evidence.sampled.map_or((0.0, 1.0), |sampled| {
+            (sampled.deviation, sampled.runs.max(1.0))
+        });
         match self {
             // Both are counts, which 64-bit floats hold exactly.
             Self::Exactly(target) => figure.total_cmp(&target).is_eq(),
-            Self::AtMost(most) => figure + sampled.half_width <= most,
+            Self::AtMost(most) => high <= most,
+            Self::AtLeast(least) => low >= least,
+            Self::Stated => figure.is_finite(),
             Self::Within { value, tolerance } => {
-                let error = sampled.deviation / sampled.runs.max(1.0).sqrt();
+                let error = deviation / runs.sqrt();
                 (figure - value).abs() <= tolerance + 4.0 * error
             }
             Self::Published { value, rounding } => {
-                let difference = sampled.deviation * (1.0 + 1.0 / sampled.runs.max(1.0)).sqrt();
+                let difference = deviation * (1.0 + 1.0 / runs).sqrt();
                 (figure - value).abs() <= rounding + 4.0 * difference
             }
         }
@@ -249,6 +273,8 @@ impl fmt::Display for Target {
         match self {
             Self::Exactly(target) => write!(formatter, "== {target}"),
             Self::AtMost(most) => write!(formatter, "<= {most}"),
+            Self::AtLeast(least) => write!(formatter, ">= {least}"),
+            Self::Stated => write!(formatter, "none"),
             Self::Within { value, tolerance } if *tolerance <= 0.0 => {
                 write!(formatter, "{value} ± 4σ")
             }
@@ -280,21 +306,46 @@ impl Evidence {
             .get(runs.len().saturating_sub(2))
             .copied()
             .unwrap_or(2.042);
+        let half_width = quantile * deviation / count.sqrt();
         Self {
             figure,
             cases,
             sampled: Some(Sampled {
                 deviation,
                 runs: count,
-                half_width: quantile * deviation / count.sqrt(),
+                ci95: [figure - half_width, figure + half_width],
+            }),
+            baseline: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the share of independent cases that something is true of. Also where it is true of all of them, more may be
+    /// known of it with more cases.
+    ///
+    /// SOURCE: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    fn share(of: u64, cases: u64) -> Self {
+        const NORMAL_975: f64 = 1.96;
+        let count = as_figure(cases);
+        let figure = as_figure(of) / count;
+        let variance = figure * (1.0 - figure);
+        let square = NORMAL_975.powi(2) / count;
+        let center = (figure + square / 2.0) / (1.0 + square);
+        let half_width =
+            NORMAL_975 * (variance / count + square / count / 4.0).sqrt() / (1.0 + square);
+        Self {
+            figure,
+            cases,
+            sampled: Some(Sampled {
+                deviation: variance.sqrt(),
+                runs: count,
+                ci95: [center - half_width, center + half_width],
             }),
             baseline: BTreeMap::new(),
         }
     }
 
     fn ci95(&self) -> Option<[f64; 2]> {
-        let half_width = self.sampled?.half_width;
-        Some([self.figure - half_width, self.figure + half_width])
+        Some(self.sampled?.ci95)
     }
 
     /// Adds the figure of an alternative.
@@ -369,11 +420,26 @@ mod tests {
     }
 
     #[test]
+    fn share_of_all_cases_is_as_certain_as_they_are_many() {
+        // Of none of n failing nothing above 3.84 / (n + 3.84) is known: 0.99904 for 4000, 0.99872 for 3000.
+        let least = Target::AtLeast(0.999);
+        assert!(least.admits(&Evidence::share(4_000, 4_000)));
+        assert!(!least.admits(&Evidence::share(3_000, 3_000)));
+        assert!(!least.admits(&Evidence::share(0, 0)));
+        let [low, high] = Evidence::share(5, 10).ci95().unwrap();
+        assert!(
+            (low - 0.2366).abs() < 1e-3 && (high - 0.7634).abs() < 1e-3,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
     fn sampled_figure_misses_beyond_its_chance() {
         let evidence = Evidence::mean(&[1.0, 2.0, 3.0, 4.0, 5.0], 5);
         let (value, rounding) = (3.0 + 4.0 * 1.5811 * 1.2_f64.sqrt(), 0.1);
         let cases = [
             (Target::AtMost(4.964), Target::AtMost(4.962)),
+            (Target::AtLeast(1.036), Target::AtLeast(1.038)),
             (
                 Target::Within {
                     value: 3.0 + 4.0 * 0.5_f64.sqrt(),

@@ -121,9 +121,9 @@ fn an_unknown_plugin_is_answered_with_the_known_ones() {
     let ran = tidegate(&["build", "no-such-plugin"]).ends(ExitCode::Usage);
     assert!(
         ran.stderr.contains("`no-such-plugin`")
-            && ran
-                .stderr
-                .contains("there are: health-routing, stack, sticky-session, api-key, leader, neighbour, no-op, probe"),
+            && ran.stderr.contains(
+                "there are: health-routing, stack, sticky-session, api-key, leader, neighbour, no-op, priced, probe"
+            ),
         "{ran:?}"
     );
 }

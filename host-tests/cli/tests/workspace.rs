@@ -40,6 +40,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "tidegate-guest-no-op",
         &["tidegate-policy", "tidegate-proxy"],
     ),
+    (
+        "tidegate-guest-priced",
+        &["tidegate-policy", "tidegate-proxy"],
+    ),
     ("tidegate-guest-api-key", &["tidegate-host"]),
     ("tidegate-guest-probe", &[]),
     ("tidegate-guest-sdk", &[]),

@@ -6,6 +6,7 @@
 //! is seen when its response comes.
 
 use tidegate_policy::{
+    endpoints::Started,
     passive::{Outcome, conclude},
     plan::Plan,
     snapshot::{EndpointAddress, cluster_digest},
@@ -34,6 +35,8 @@ pub(crate) struct Attempting {
     /// Is the endpoint that it goes to; `None` where that is known with the response only.
     address: Option<EndpointAddress>,
     began_at: WallTime,
+    /// Is there where its wait is followed.
+    started: Option<Started>,
 }
 
 impl Attempting {
@@ -59,9 +62,12 @@ impl Attempting {
         endpoints.on_stream(cluster);
         // Asked for again with the response where it is not known yet.
         let address = property::UPSTREAM_ADDRESS.read()?;
+        let address = address.and_then(|address| EndpointAddress::parse(&address));
+        let began_at = exchange.now()?;
         Ok(Some(Self {
-            address: address.and_then(|address| EndpointAddress::parse(&address)),
-            began_at: exchange.now()?,
+            address,
+            began_at,
+            started: address.and_then(|address| common.start(cluster, address, began_at)),
         }))
     }
 
@@ -74,6 +80,7 @@ impl Attempting {
         common: &mut Common,
         exchange: &Exchange,
     ) -> Result<(), HostError> {
+        self.lost(common);
         let outcome = exchange.outcome_of_attempt(common.failure_statuses())?;
         self.end(common, exchange, outcome)
     }
@@ -83,10 +90,18 @@ impl Attempting {
     /// # Errors
     /// The host said no.
     pub(crate) fn gone(self, common: &mut Common, exchange: &Exchange) -> Result<(), HostError> {
+        self.lost(common);
         if is_for_the_client()? {
             return Ok(());
         }
         self.end(common, exchange, Outcome::LocalFailure)
+    }
+
+    /// Takes note that the attempt waits no more.
+    pub(crate) fn lost(&self, common: &mut Common) {
+        if let Some(started) = &self.started {
+            common.stop(started);
+        }
     }
 
     fn end(

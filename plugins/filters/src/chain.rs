@@ -132,6 +132,9 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
             }
             Err(error) => Err(error),
         };
+        if written.is_ok() {
+            self.exchange.start(common);
+        }
         filter.requested(common, &self.exchange, &mut self.stream, written);
         self.is_awaiting = true;
         self.exchange.on_request_end();
@@ -145,6 +148,7 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
             let _ = attempting.answered(common, &self.exchange);
         }
         if core::mem::take(&mut self.is_awaiting) {
+            self.exchange.stop(common);
             filter.response(common, &mut self.exchange, &mut self.stream);
             // Who serves is worth knowing also where no filter asked.
             let _ = report_request(common, &mut self.exchange, None);
@@ -172,6 +176,9 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
     }
 
     fn lost(&mut self, plugin: &mut Chain<F>) {
+        if let Some(attempting) = self.attempting.take() {
+            attempting.lost(&mut plugin.common);
+        }
         self.leave(plugin, false);
     }
 }
@@ -179,6 +186,7 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
 impl<F: Filter> ChainStream<F> {
     /// Takes leave of a stream in front.
     fn leave(&mut self, plugin: &mut Chain<F>, is_failed: bool) {
+        self.exchange.stop(&mut plugin.common);
         let stream = core::mem::take(&mut self.stream);
         plugin
             .filter
@@ -238,27 +246,9 @@ impl<F: Filter> ChainStream<F> {
 /// Writes the headers that say what was decided, beside those of our filters in other modules.
 fn explain<F: Filter>(filter: &F, stream: &F::Stream) -> Result<(), HostError> {
     let mut result = Ok(());
-    let mut is_ours = None;
     filter.explain(stream, &mut |text| {
-        let beside = match is_ours {
-            Some(is_ours) => Ok(is_ours),
-            None => is_reason_of_ours(),
-        };
-        is_ours = Some(true);
-        result = result.and(match beside {
-            Ok(true) => Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes()),
-            Ok(false) => Map::ResponseHeaders.set(REASON_HEADER, text.as_bytes()),
-            Err(error) => Err(error),
-        });
+        let added = Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes());
+        result = result.and(added);
     });
     result
 }
-
-/// Says whether a filter of ours wrote the reason that a response has: an endpoint's own is replaced.
-fn is_reason_of_ours() -> Result<bool, HostError> {
-    let value = Map::ResponseHeaders.value(REASON_HEADER)?;
-    Ok(value.is_some_and(|value| NAMES.iter().any(|name| value.starts_with(name))))
-}
-
-/// Begins the reasons of our filters.
-const NAMES: [&[u8]; 2] = [b"health-routing;", b"sticky-session;"];

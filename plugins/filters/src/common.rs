@@ -1,14 +1,15 @@
 //! What the filters of a chain have in common.
 
 use std::{
-    fmt::{self, Display, Write},
+    fmt::{self, Write},
+    net::IpAddr,
     num::NonZeroU32,
     time::Duration,
 };
 
 use tidegate_policy::{
     affinity::Role,
-    endpoints::{self, Attempt, Picture, Unknown},
+    endpoints::{self, Attempt, Picture, Started, Unknown},
     passive::FailureStatuses,
     snapshot::EndpointAddress,
     units::WallTime,
@@ -133,6 +134,27 @@ impl Common {
         }
     }
 
+    /// Takes that an attempt begins, where attempts are reported. No host call.
+    pub(crate) fn start(
+        &mut self,
+        cluster: &[u8],
+        address: EndpointAddress,
+        now: WallTime,
+    ) -> Option<Started> {
+        let endpoints = self.endpoints.as_mut()?;
+        if !(endpoints.observes() && endpoints.knows(cluster)) {
+            return None;
+        }
+        endpoints.on_attempt_start(cluster, address, now)
+    }
+
+    /// Takes that an attempt waits no more. No host call.
+    pub(crate) fn stop(&mut self, started: &Started) {
+        if let Some(endpoints) = &mut self.endpoints {
+            endpoints.on_attempt_end(started);
+        }
+    }
+
     /// Are the statuses that count as an endpoint's failure.
     #[must_use]
     pub fn failure_statuses(&self) -> FailureStatuses {
@@ -148,15 +170,20 @@ impl Common {
         &self.text
     }
 
+    /// Names the present request's only endpoint.
+    pub fn set_endpoint_text(&mut self, endpoint: &str) {
+        self.text.clear();
+        self.text.push_str(endpoint);
+    }
+
     /// Names the present request's endpoints, in the order of attempts.
-    pub fn set_endpoints_text<T: Display>(&mut self, endpoints: impl Iterator<Item = T>) {
+    pub fn set_endpoints_text(&mut self, endpoints: impl Iterator<Item = EndpointAddress>) {
         self.text.clear();
         for (place, endpoint) in endpoints.enumerate() {
             if place > 0 {
                 self.text.push(',');
             }
-            // A string takes everything.
-            let _: fmt::Result = write!(self.text, "{endpoint}");
+            push_address(&mut self.text, endpoint);
         }
     }
 
@@ -177,5 +204,64 @@ impl Common {
             endpoints.on_tick();
         }
         clock::wall_time().ok()
+    }
+}
+
+/// Appends an address as the proxy writes it. Nearly all are of IPv4, and the general code for
+/// texts takes some thousand instructions for each.
+fn push_address(text: &mut String, address: EndpointAddress) {
+    let IpAddr::V4(ip) = address.ip else {
+        // A string takes everything.
+        let _: fmt::Result = write!(text, "{address}");
+        return;
+    };
+    for (place, octet) in ip.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        push_number(text, u16::from(octet));
+    }
+    text.push(':');
+    push_number(text, address.port);
+}
+
+/// Appends a number in decimal digits.
+fn push_number(text: &mut String, number: u16) {
+    let mut has_begun = false;
+    for unit in [10_000, 1_000, 100, 10, 1] {
+        let digit = (number / unit) % 10;
+        if has_begun || digit > 0 || unit == 1 {
+            has_begun = true;
+            text.push(u8::try_from(digit).map_or('0', |digit| char::from(digit | b'0')));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_written_as_its_own_text() {
+        let addresses = [
+            "0.0.0.0:0",
+            "10.0.0.9:8080",
+            "255.100.20.1:65535",
+            "1.2.3.4:10000",
+            "[2001:db8::1]:80",
+            "[::ffff:10.0.0.1]:443",
+        ];
+        for address in addresses {
+            let parsed = EndpointAddress::parse(address.as_bytes()).unwrap();
+            let mut text = String::new();
+            push_address(&mut text, parsed);
+            assert_eq!(text, parsed.to_string());
+            assert_eq!(text, address);
+        }
+        for number in 0..=u16::MAX {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
     }
 }

@@ -11,6 +11,7 @@
 use std::{borrow::Cow, cell::OnceCell};
 
 use tidegate_policy::{
+    endpoints::Started,
     passive::{Ended, FailureStatuses, LastAttempt, Outcome, classify},
     plan::{PLAN_PROPERTY, Plan, Proposal},
     probe::DRAIN_HEADER,
@@ -22,6 +23,8 @@ use tidegate_proxy::{
     headers::{Map, Pairs},
     property::{self, Property},
 };
+
+use crate::common::Common;
 
 /// Is what filters say to each other about a stream.
 pub(crate) const PLAN: Property<Vec<u8>> = Property::new(PLAN_PROPERTY);
@@ -50,6 +53,10 @@ pub struct Exchange {
     plan: Option<Plan>,
     proposal: Option<Proposal>,
     names_endpoints: bool,
+    /// Is the endpoint that is named first.
+    first: Option<EndpointAddress>,
+    /// Is the first attempt, where its wait is followed.
+    started: Option<Started>,
     /// Are there during the callback for them.
     response_headers: OnceCell<Pairs>,
     status: OnceCell<u16>,
@@ -114,9 +121,11 @@ impl Exchange {
         self.proposal = proposal;
     }
 
-    /// Says that the text of [`crate::Common`] names the request's endpoints from now on.
-    pub const fn name_endpoints(&mut self) {
+    /// Says that the text of [`crate::Common`] names the request's endpoints from now on, this one
+    /// first; `None` where that is no address.
+    pub const fn name_endpoints(&mut self, first: Option<EndpointAddress>) {
         self.names_endpoints = true;
+        self.first = first;
     }
 
     /// Says whether a filter named the request's endpoints.
@@ -155,6 +164,21 @@ impl Exchange {
             return Ok(());
         }
         PLAN.write(&plan.encode())
+    }
+
+    /// Follows the first attempt, where this VM reports and a filter named its endpoint: others hear
+    /// of one that hangs before it ends.
+    pub(crate) fn start(&mut self, common: &mut Common) {
+        if let (Some(first), Some(began_at)) = (self.first, self.began_at) {
+            self.started = common.start(self.known_cluster(), first, began_at);
+        }
+    }
+
+    /// Follows the first attempt no more: it was answered, or nobody waits for it.
+    pub(crate) fn stop(&mut self, common: &mut Common) {
+        if let Some(started) = self.started.take() {
+            common.stop(&started);
+        }
     }
 
     /// Ends the callback for the request's headers.

@@ -38,8 +38,8 @@ const OWN_ZONE: Property<Vec<u8>> = Property::new(b"xds\0node\0locality\0zone");
 pub struct HealthRouting {
     routers: Routers,
     draws: Draws,
-    /// Is the proxy's own zone; `None` until it was asked for.
-    own_zone: Option<Vec<u8>>,
+    /// Is the proxy's own zone; empty where it is in none.
+    own_zone: Vec<u8>,
     metrics: Option<Metrics>,
 }
 
@@ -65,7 +65,7 @@ impl HealthRouting {
                 number,
             ),
             draws: Draws::new(seed),
-            own_zone: None,
+            own_zone: OWN_ZONE.read().unwrap_or(None).unwrap_or_default(),
             metrics,
         }
     }
@@ -116,7 +116,7 @@ impl Filter for HealthRouting {
         self.routers.on_tick(
             |cluster| common.picture(cluster, now),
             Surroundings {
-                own_zone: self.own_zone.as_deref().unwrap_or_default(),
+                own_zone: &self.own_zone,
                 workers: common.workers(),
                 now,
             },

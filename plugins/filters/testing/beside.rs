@@ -17,27 +17,27 @@ use std::{
 use serde_json::Value;
 
 /// Is the module's folder.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
 /// Is a file beside the module; nothing where there is none.
-pub fn read(name: &str) -> Vec<u8> {
+pub(crate) fn read(name: &str) -> Vec<u8> {
     fs::read(folder().join(name)).unwrap_or_default()
 }
 
 /// Is a text beside the module.
-pub fn text(name: &str) -> String {
+pub(crate) fn text(name: &str) -> String {
     String::from_utf8(read(name)).unwrap()
 }
 
 /// Is JSON beside the module.
-pub fn json(name: &str) -> Value {
+pub(crate) fn json(name: &str) -> Value {
     serde_json::from_slice(&read(name)).unwrap()
 }
 
 /// Compares the schema beside the module with what the types say; `BLESS=1` writes it again.
-pub fn assert_schema(schema: &Value) {
+pub(crate) fn assert_schema(schema: &Value) {
     let schema = serde_json::to_string_pretty(schema).unwrap() + "\n";
     if std::env::var_os("BLESS").is_some() {
         fs::write(folder().join("config.schema.json"), &schema).unwrap();
@@ -50,7 +50,7 @@ pub fn assert_schema(schema: &Value) {
 }
 
 /// Lists the fields of a schema, as `clusters[].ttl`.
-pub fn schema_fields(schema: &Value) -> BTreeSet<String> {
+pub(crate) fn schema_fields(schema: &Value) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
     add_schema_fields(schema, schema, "", &mut fields);
     fields
@@ -86,7 +86,7 @@ fn add_schema_fields(root: &Value, schema: &Value, path: &str, fields: &mut BTre
 
 /// Lists the fields of a configuration in the same way; what stands below one of the `values` is
 /// its value.
-pub fn config_fields(config: &Value, values: &[&str]) -> BTreeSet<String> {
+pub(crate) fn config_fields(config: &Value, values: &[&str]) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
     add_config_fields(config, "", values, &mut fields);
     fields
@@ -107,7 +107,7 @@ fn add_config_fields(value: &Value, path: &str, values: &[&str], fields: &mut BT
 
 /// Lists the problem codes of sources below `plugins`: string literals that look like one and are
 /// none of the `others`, which all have to be there.
-pub fn codes_in(files: &[&str], others: &[&str]) -> BTreeSet<String> {
+pub(crate) fn codes_in(files: &[&str], others: &[&str]) -> BTreeSet<String> {
     let plugins = folder().join("..");
     let mut codes = BTreeSet::new();
     for file in files {
@@ -131,7 +131,7 @@ pub fn codes_in(files: &[&str], others: &[&str]) -> BTreeSet<String> {
 
 /// Calls `problems` with every bad example; lists their names after each was found to have exactly
 /// the problem that it is named for.
-pub fn bad_examples(problems: impl Fn(&[u8]) -> Vec<&'static str>) -> BTreeSet<String> {
+pub(crate) fn bad_examples(problems: impl Fn(&[u8]) -> Vec<&'static str>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder().join("invalid")).unwrap() {
         let path = entry.unwrap().path();
@@ -144,7 +144,7 @@ pub fn bad_examples(problems: impl Fn(&[u8]) -> Vec<&'static str>) -> BTreeSet<S
 }
 
 /// Lists the rows of the table of a page whose first column has this title, without its head.
-pub fn table(page: &str, title: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(page: &str, title: &str) -> Vec<Vec<String>> {
     let page = text(page);
     let rows = page
         .lines()
@@ -162,19 +162,19 @@ pub fn table(page: &str, title: &str) -> Vec<Vec<String>> {
 }
 
 /// Lists what stands between back-ticks.
-pub fn quoted(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
 /// Lists the first column of a table, without back-ticks.
-pub fn names(rows: &[Vec<String>]) -> BTreeSet<String> {
+pub(crate) fn names(rows: &[Vec<String>]) -> BTreeSet<String> {
     rows.iter()
         .map(|row| row[0].trim_matches('`').to_owned())
         .collect()
 }
 
 /// Lists what stands between back-ticks in the first column of a page's table, sorted.
-pub fn quoted_names(page: &str, title: &str) -> Vec<String> {
+pub(crate) fn quoted_names(page: &str, title: &str) -> Vec<String> {
     let mut names: Vec<String> = table(page, title)
         .iter()
         .flat_map(|row| quoted(&row[0]).map(str::to_owned).collect::<Vec<_>>())
@@ -185,7 +185,11 @@ pub fn quoted_names(page: &str, title: &str) -> Vec<String> {
 
 /// Lists the fields of a configuration with their values, as a page shows them, sorted. Below one of
 /// the `values` stands its value; of one of `elsewhere` another page tells.
-pub fn shown_fields(config: &Value, values: &[&str], elsewhere: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn shown_fields(
+    config: &Value,
+    values: &[&str],
+    elsewhere: &[&str],
+) -> Vec<(String, String)> {
     let mut found = Vec::new();
     add_shown_fields(config, "", values, elsewhere, &mut found);
     found.sort();
@@ -230,7 +234,7 @@ fn add_shown_fields(
 }
 
 /// Lists the fields and defaults of a page's table of fields, sorted.
-pub fn documented_fields() -> Vec<(String, String)> {
+pub(crate) fn documented_fields() -> Vec<(String, String)> {
     let mut shown: Vec<(String, String)> = table("README.md", "field")
         .into_iter()
         .map(|row| (row[0].trim_matches('`').to_owned(), row[2].clone()))

@@ -1,10 +1,6 @@
 //! Endpoints that stand better are picked before those whose load is lower.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(
-    clippy::indexing_slicing,
-    reason = "seats are named by their index, and there are as many as are looked at"
-)]
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 

@@ -44,7 +44,8 @@ impl<P: Plugin> fmt::Debug for Dispatcher<P> {
 struct Contexts<P: Plugin> {
     /// Is short: one for each configuration that runs in this VM.
     plugins: Vec<(u32, Option<P>)>,
-    streams: BTreeMap<u32, (u32, P::Stream)>,
+    /// Are in boxes: the map moves its entries, and a stream's state may be large.
+    streams: BTreeMap<u32, (u32, Box<P::Stream>)>,
 }
 
 impl<P: Plugin> Default for Dispatcher<P> {
@@ -122,7 +123,7 @@ impl<P: Plugin> Dispatcher<P> {
             if parent == 0 {
                 contexts.plugins.push((id, None));
             } else if let Some(plugin) = contexts.plugin(parent) {
-                let stream = plugin.open_stream(StreamId(id));
+                let stream = Box::new(plugin.open_stream(StreamId(id)));
                 contexts.streams.insert(id, (parent, stream));
             }
         });

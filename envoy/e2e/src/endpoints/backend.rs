@@ -1,15 +1,21 @@
-//! An endpoint whose readiness is apart from its traffic.
+//! An endpoint whose readiness is apart from its traffic, both to be changed while it runs.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::net::TcpSocket;
 
 use crate::upstream::{Answer, Received, Script, Upstream};
+use crate::wait;
 
 /// Where endpoints say whether they are ready, by default.
 pub const READY_PATH: &str = "/health/ready";
+
+/// Keeps the address of an endpoint that died from others.
+#[derive(Debug)]
+pub struct Grave(#[expect(dead_code, reason = "it is kept, not used")] TcpSocket);
 
 /// What an endpoint says of itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -25,6 +31,26 @@ pub enum Readiness {
     Silent,
 }
 
+/// How an endpoint serves traffic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Conduct {
+    /// How long it thinks.
+    pub delay: Duration,
+    /// The status of its answers.
+    pub status: u16,
+}
+
+impl Conduct {
+    /// Serves well, after so many milliseconds.
+    #[must_use]
+    pub const fn takes_ms(delay: u64) -> Self {
+        Self {
+            delay: Duration::from_millis(delay),
+            status: 200,
+        }
+    }
+}
+
 /// A running endpoint.
 #[derive(Debug)]
 pub struct Backend {
@@ -36,6 +62,7 @@ pub struct Backend {
 struct Says {
     readiness: Readiness,
     instance: Option<String>,
+    conduct: Option<Conduct>,
 }
 
 impl Backend {
@@ -75,6 +102,30 @@ impl Backend {
             .readiness = readiness;
     }
 
+    /// Makes it serve like this from now on, whatever requests ask for.
+    pub fn behave(&self, conduct: Conduct) {
+        self.says
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .conduct = Some(conduct);
+    }
+
+    /// Lets it die: its connections and its port close at once. The address is nobody else's for as long as the grave is kept.
+    ///
+    /// # Errors
+    /// The address can't be kept.
+    pub async fn die(self) -> Result<Grave> {
+        let address = self.address();
+        drop(self);
+        wait::until("the port is closed", async || {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            // Bound and not listening: connections are refused.
+            Ok(socket.bind(address).is_ok().then_some(Grave(socket)))
+        })
+        .await
+    }
+
     /// Makes it announce this instance with every answer to a probe from now on.
     pub fn announce(&self, instance: &str) {
         self.says
@@ -107,10 +158,18 @@ fn is_probe(received: &Received) -> bool {
 }
 
 fn answer(says: &Mutex<Says>, received: &Received) -> Answer {
-    if !is_probe(received) {
-        return Answer::asked_by(received);
-    }
     let says = says.lock().unwrap_or_else(PoisonError::into_inner);
+    if !is_probe(received) {
+        let asked = Answer::asked_by(received);
+        return match says.conduct {
+            None => asked,
+            Some(Conduct { delay, status }) => Answer {
+                status,
+                delay,
+                ..asked
+            },
+        };
+    }
     let mut answer = match says.readiness {
         Readiness::Draining(seconds) => {
             Answer::new(503, "draining").header("x-tidegate-drain", &seconds.to_string())

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::{Plan, Rig, STATUS_PATH};
 use crate::bootstrap::{Bootstrap, STICKY_SESSION};
 use crate::clients::http::Client;
-use crate::envoy::{Envoy, Scenario};
+use crate::envoy::{Envoy, KINDS, Scenario};
 use crate::{sticky, wait};
 
 /// How many connections the requests of one Envoy share.
@@ -119,9 +119,15 @@ pub async fn measure(options: Options) -> Result<Report> {
     let begin = Instant::now();
     let mut rounds: Vec<[BTreeMap<&'static str, u64>; 2]> = Vec::new();
     for _ in 0..options.rounds {
-        let (start, before) = (Instant::now(), [times(&rig.envoy)?, times(&plain)?]);
+        let (start, before) = (
+            Instant::now(),
+            [rig.envoy.time_by_kind()?, plain.time_by_kind()?],
+        );
         wait::think(options.round).await;
-        let (after, elapsed) = ([times(&rig.envoy)?, times(&plain)?], start.elapsed());
+        let (after, elapsed) = (
+            [rig.envoy.time_by_kind()?, plain.time_by_kind()?],
+            start.elapsed(),
+        );
         rounds.push([0, 1].map(|index: usize| spent(before.get(index), after.get(index), elapsed)));
     }
     let seconds = begin.elapsed().as_secs_f64();
@@ -189,25 +195,6 @@ fn count(served: &[Arc<AtomicU64>; 2], index: usize) -> u64 {
         .map_or(0, |served| served.load(Ordering::Relaxed))
 }
 
-const KINDS: &[&str] = &["main", "workers", "others"];
-
-fn times(envoy: &Envoy) -> Result<Times> {
-    let mut times = Times::new();
-    for (name, time) in envoy.processor_time()? {
-        let kind = match name.as_str() {
-            "envoy" => "main",
-            name if name.starts_with("wrk:") => "workers",
-            _ => "others",
-        };
-        *times.entry(kind).or_default() += time;
-    }
-    ensure!(
-        times.contains_key("workers"),
-        "Envoy has no workers by the names that are known"
-    );
-    Ok(times)
-}
-
 /// Is what was spent in a round, in microseconds per second.
 fn spent(
     before: Option<&Times>,
@@ -225,7 +212,7 @@ fn spent(
         let rate = spent.as_nanos() * 1_000_000 / elapsed.as_nanos().max(1);
         (kind, u64::try_from(rate).unwrap_or(u64::MAX))
     };
-    KINDS.iter().map(|kind| of(kind)).collect()
+    KINDS.into_iter().map(of).collect()
 }
 
 fn thread(kind: &'static str, rounds: &[[BTreeMap<&'static str, u64>; 2]]) -> Thread {

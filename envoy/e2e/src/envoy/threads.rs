@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+/// What Envoy's threads are told apart by: the main one, all workers together, and what is left.
+pub const KINDS: [&str; 3] = ["main", "workers", "others"];
 
 /// Is how long a tick of the kernel's accounting is: `USER_HZ` is 100 on every architecture that Envoy is built for.
 const TICK: Duration = Duration::from_millis(10);
@@ -25,6 +28,29 @@ pub(super) fn processor_time(process: u32) -> Result<BTreeMap<String, Duration>>
         }
     }
     Ok(times)
+}
+
+/// Sums up by [`KINDS`] what [`processor_time`] says of an Envoy.
+///
+/// # Errors
+/// No worker is among the threads.
+pub(super) fn by_kind(
+    times: BTreeMap<String, Duration>,
+) -> Result<BTreeMap<&'static str, Duration>> {
+    let mut sums: BTreeMap<&'static str, Duration> = BTreeMap::new();
+    for (name, time) in times {
+        let kind = match name.as_str() {
+            "envoy" => "main",
+            name if name.starts_with("wrk:") => "workers",
+            _ => "others",
+        };
+        *sums.entry(kind).or_default() += time;
+    }
+    ensure!(
+        sums.contains_key("workers"),
+        "Envoy has no workers by the names that are known"
+    );
+    Ok(sums)
 }
 
 /// Returns the memory that a process has resident, in bytes.

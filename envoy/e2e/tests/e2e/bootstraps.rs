@@ -4,16 +4,25 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context, Result};
-use tidegate_e2e::bootstrap::{Bootstrap, STICKY_SESSION};
+use tidegate_e2e::bootstrap::{Bootstrap, HEALTH_ROUTING, STACK, STICKY_SESSION};
 use tidegate_e2e::envoy::{Envoy, Scenario, validate, validate_file};
 use tidegate_e2e::upstream::{Upstream, addresses};
 use tidegate_e2e::{clients::http::Client, paths, sticky};
 
 /// The shipped files. A file that is added has to be added here too.
-const SHIPPED: [&str; 3] = [
+const SHIPPED: [&str; 5] = [
+    "health-routing",
     "record-traffic",
+    "stack",
     "sticky-session",
     "sticky-session-endpoints",
+];
+
+/// The filters of ours, each with its module.
+const PLUGINS: [(&str, &str); 3] = [
+    (HEALTH_ROUTING, "health-routing"),
+    (STACK, "stack"),
+    (STICKY_SESSION, "sticky-session"),
 ];
 
 #[test]
@@ -40,20 +49,23 @@ fn every_shipped_configuration_is_accepted_as_it_is() -> Result<()> {
             text.contains("Envoy 1.40.0"),
             "{name} does not say what it was run with"
         );
-        // The text itself, read by Envoy's own YAML reader; only the module is where the tests build it.
-        let module = sticky::module()?;
-        let placed = text.replace(
-            "target/plugins/sticky-session.wasm",
-            module.to_str().context("a strange path")?,
-        );
+        // The text itself, read by Envoy's own YAML reader; only the modules are where the tests build them.
+        let mut placed = text.clone();
+        let mut bootstrap = Bootstrap::parse(&text)?;
+        for (filter, module) in PLUGINS {
+            let built = tidegate_cli::build::module_path(module)?;
+            placed = placed.replace(
+                &format!("target/plugins/{module}.wasm"),
+                built.to_str().context("a strange path")?,
+            );
+            bootstrap.module_everywhere(filter, &built);
+        }
         let folder = tempfile::tempdir()?;
         let file = folder.path().join(name);
         fs::write(&file, placed)?;
         let verdict = validate_file(&file, &[(sticky::KEYS_VARIABLE, sticky::TRIAL_KEYS)])?;
         assert_eq!(verdict.code, 0, "{name}: {}", verdict.output);
         // The tree that the tests edit, written as JSON.
-        let mut bootstrap = Bootstrap::parse(&text)?;
-        bootstrap.module_everywhere(STICKY_SESSION, &module);
         let verdict = validate(&bootstrap, &[(sticky::KEYS_VARIABLE, sticky::TRIAL_KEYS)])?;
         assert_eq!(verdict.code, 0, "{name} as JSON: {}", verdict.output);
     }

@@ -29,8 +29,13 @@ pub struct Arguments {
 enum Subject {
     /// Measure how fast a scenario runs in virtual time, with one worker and with sixteen, and in how much memory.
     ClosedLoop(ClosedLoopArguments),
+    /// Measure what a request costs the real Envoy: plain, with Envoy's own filters, with modules; and where the time goes.
+    Envoy(EnvoyArguments),
     /// Measure what knowing the endpoints costs each kind of threads of the real Envoy.
     EnvoyEndpoints(EnvoyEndpointsArguments),
+    /// Measure what routing by health does in the real Envoy, beside `least_request` under the same load: one endpoint slow,
+    /// failing, joining cold, dying.
+    EnvoyHealth(EnvoyHealthArguments),
     /// Measure how fast recordings of every format are read, and in how much memory.
     Importers(ImportersArguments),
     /// Measure what a request costs where endpoints are known: fuel and host calls, at 4 to 10 000 endpoints.
@@ -53,6 +58,25 @@ struct ClosedLoopArguments {
 }
 
 #[derive(Debug, clap::Args)]
+struct EnvoyArguments {
+    /// How often each form has its turn.
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How many requests a turn has.
+    #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    requests: u32,
+    /// How many of them there are per second.
+    #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Measure this form only. May be repeated.
+    #[arg(long = "form", value_name = "NAME")]
+    forms: Vec<String>,
+    /// Leave out where the time goes, which takes as long again.
+    #[arg(long)]
+    brief: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct EnvoyEndpointsArguments {
     /// How many endpoints the cluster has.
     #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -66,6 +90,21 @@ struct EnvoyEndpointsArguments {
     /// How many requests per second are served meanwhile.
     #[arg(long, default_value_t = 200, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=5000))]
     rate: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct EnvoyHealthArguments {
+    /// What the plugin takes outcomes from.
+    #[arg(long, value_enum, default_value_t = Observed::Attempts)]
+    observe: Observed,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Observed {
+    /// From attempts, with a filter of the cluster.
+    Attempts,
+    /// From requests, without one.
+    Requests,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +133,24 @@ struct ImportersArguments {
 pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     match &arguments.subject {
         Some(Subject::ClosedLoop(arguments)) => return measure_closed_loop(arguments, output),
+        Some(Subject::Envoy(arguments)) => {
+            return e2e::run("envoy-cost", output, |command| {
+                let numbers = [
+                    ("--rounds", arguments.rounds),
+                    ("--requests", arguments.requests),
+                    ("--rate", arguments.rate),
+                ];
+                for (name, number) in numbers {
+                    command.arg(name).arg(number.to_string());
+                }
+                for form in &arguments.forms {
+                    command.args(["--form", form]);
+                }
+                if arguments.brief {
+                    command.arg("--brief");
+                }
+            });
+        }
         Some(Subject::EnvoyEndpoints(arguments)) => {
             return e2e::run("envoy-endpoints", output, |command| {
                 let numbers = [
@@ -105,6 +162,15 @@ pub fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<ExitCode> {
                 for (name, number) in numbers {
                     command.arg(name).arg(number.to_string());
                 }
+            });
+        }
+        Some(Subject::EnvoyHealth(arguments)) => {
+            return e2e::run("envoy-health", output, |command| {
+                let observe = match arguments.observe {
+                    Observed::Attempts => "attempts",
+                    Observed::Requests => "requests",
+                };
+                command.args(["--observe", observe]);
             });
         }
         Some(Subject::Importers(arguments)) => return measure_importers(arguments, output),

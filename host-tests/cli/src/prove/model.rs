@@ -6,14 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::Context;
 use tidegate_model::report::{Row, Sink};
 
-use super::{Area, Claim, Evidence, Options, Proof, Target, as_figure};
-use crate::closed_loop;
+use super::{Area, Claim, Evidence, Options, Proof, Target, as_figure, runs};
 use crate::scenario::{self, LoadedScenario};
 use crate::workspace;
 
@@ -145,49 +141,13 @@ impl Runs {
     }
 }
 
-/// Runs each scenario with so many seeds (ten times as many for a long proof), on all processors.
-fn run<Key: Ord + Sync + Send + Clone>(
+/// Runs each scenario with so many seeds.
+fn run<Key: Ord + Sync + Clone>(
     scenarios: &BTreeMap<Key, LoadedScenario>,
     seeds: u64,
     options: Options,
 ) -> anyhow::Result<BTreeMap<Key, Runs>> {
-    let seeds = if options.long { seeds * 10 } else { seeds };
-    // The seeds of neighbouring proofs don't overlap.
-    let first = options.seed.wrapping_mul(1_000);
-    let jobs: Vec<(&Key, &LoadedScenario, u64)> = scenarios
-        .iter()
-        .flat_map(|(key, scenario)| (0..seeds).map(move |seed| (key, scenario, seed)))
-        .collect();
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    let work = || -> anyhow::Result<()> {
-        while let Some((key, scenario, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let mut tally = Tally::default();
-            closed_loop::run(scenario, first.wrapping_add(*seed), &mut tally)?;
-            let mut done = done.lock().ok().context("another run panicked")?;
-            done.push((*key, *seed, tally));
-        }
-        Ok(())
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .ok()
-                .context("a run panicked")
-                .and_then(|result| result)
-        })
-    })?;
-    let mut done = done.into_inner().ok().context("a run panicked")?;
-    done.sort_by(|(key, seed, _), (other, other_seed, _)| (key, seed).cmp(&(other, other_seed)));
-    let mut runs = BTreeMap::new();
-    for (key, _, tally) in done {
-        runs.entry(key.clone())
-            .or_insert_with(|| Runs(Vec::new()))
-            .0
-            .push(tally);
-    }
-    Ok(runs)
+    let taken = runs::of(scenarios, seeds, options, |_, tally: Tally| tally)?;
+    let runs = taken.into_iter();
+    Ok(runs.map(|(key, tallies)| (key, Runs(tallies))).collect())
 }

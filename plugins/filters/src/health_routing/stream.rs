@@ -9,7 +9,7 @@ use tidegate_proxy::{
     log::{self, Level},
 };
 
-use super::{HealthRouting, OWN_ZONE, metrics::honoured_name};
+use super::{HealthRouting, metrics::honoured_name};
 use crate::{common::Common, exchange::Exchange};
 
 /// Is the status of a response that becomes a stream of its own.
@@ -39,15 +39,14 @@ impl HealthRouting {
         if cluster.is_empty() {
             return Ok(Reason::NoCluster);
         }
-        self.own_zone
-            .get_or_insert_with(|| OWN_ZONE.read().unwrap_or(None).unwrap_or_default());
         let (routers, draws) = (&mut self.routers, &mut self.draws);
         let draw = &mut || draws.draw();
         let routed = routers.on_request(cluster, exchange.proposal(), now, draw);
         let reason = routed.reason;
-        if routed.addresses().next().is_some() {
+        let first = routed.addresses().next();
+        if first.is_some() {
             common.set_endpoints_text(routed.addresses());
-            exchange.name_endpoints();
+            exchange.name_endpoints(first);
         }
         stream.routed = Some(routed);
         Ok(reason)

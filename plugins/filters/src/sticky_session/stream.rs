@@ -59,9 +59,9 @@ impl StickySession {
         };
         let reason = decision.reason;
         if let Some(endpoint) = decision.endpoint() {
-            common.set_endpoints_text(std::iter::once(endpoint.as_str()));
-            exchange.name_endpoints();
+            common.set_endpoint_text(endpoint.as_str());
             let address = EndpointAddress::parse(endpoint.as_str().as_bytes());
+            exchange.name_endpoints(address);
             exchange.propose(address.map(|address| Proposal {
                 address,
                 bond: bond(reason),

@@ -136,15 +136,16 @@ impl<K: Clone + Ord> Judge<K> {
         true
     }
 
-    /// Takes what membership, control plane and probes make of an endpoint. O(log n).
-    pub fn on_others(&mut self, key: &K, state: Published, now: WallTime) {
-        if let Some(record) = self.records.get_mut(key) {
-            record.others = match Fitness::of(state, now) {
-                // Traffic alone puts anybody on trial, and only until it is heard.
-                Fitness::Probing => Fitness::Available,
-                others => others,
-            };
-        }
+    /// Takes what membership, control plane and probes make of an endpoint, and is what its traffic
+    /// says of it; `None` where it is no member. O(log n).
+    pub fn on_others(&mut self, key: &K, state: Published, now: WallTime) -> Option<Verdict> {
+        let record = self.records.get_mut(key)?;
+        record.others = match Fitness::of(state, now) {
+            // Traffic alone puts anybody on trial, and only until it is heard.
+            Fitness::Probing => Fitness::Available,
+            others => others,
+        };
+        Some(record.verdict())
     }
 
     /// Takes what the workers reported of an endpoint since the last merge, and its rows after it.

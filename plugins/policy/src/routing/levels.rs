@@ -94,7 +94,10 @@ mod tests {
     const UP: Fitness = Fitness::Available;
     const BAD: Fitness = Fitness::Unhealthy;
 
-    fn decide(levels: &[(u8, &[Fitness])]) -> Served {
+    /// Is a priority, and who is at that level.
+    type Level<'a> = (u8, &'a [Fitness]);
+
+    fn decide(levels: &[Level<'_>]) -> Served {
         let mut counted = Levels::default();
         for (priority, endpoints) in levels {
             for fitness in *endpoints {
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn level_serves_while_enough_are_available_and_then_hands_over() {
-        let cases: [(&[(u8, &[Fitness])], u8, Mode); 9] = [
+        let cases: [(&[Level<'_>], u8, Mode); 9] = [
             (&[], 0, Mode::Nobody),
             (&[(0, &[UP]), (1, &[UP])], 0, Mode::Normal),
             (&[(3, &[UP]), (2, &[UP])], 2, Mode::Normal),

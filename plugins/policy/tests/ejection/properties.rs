@@ -203,7 +203,7 @@ proptest! {
                     judge.on_attempts(&key, counts(successes, gateway, local), rows, now);
                 }
                 4 => judge.on_probe(&key, successes % 2 == 0, now),
-                5 => judge.on_others(&key, State::Draining { until: now }, now),
+                5 => { judge.on_others(&key, State::Draining { until: now }, now); }
                 _ => {
                     let before = judge.len();
                     let changes = judge.on_tick(Some(successes % 2_000_000), now, &mut || time);

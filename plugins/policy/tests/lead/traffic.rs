@@ -27,7 +27,10 @@ fn settled(json: &str, endpoints: u8, workers: u8) -> (World, Vec<Worker>) {
         .map(|number| Worker::new(&world, number))
         .collect();
     run(&mut world, &mut workers, 5_000);
-    assert_eq!(world.shown("app").matches('A').count(), endpoints.into());
+    assert_eq!(
+        world.shown("app").matches('A').count(),
+        usize::from(endpoints)
+    );
     (world, workers)
 }
 

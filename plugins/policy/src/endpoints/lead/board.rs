@@ -118,6 +118,7 @@ impl Board {
         // Where there is no room for all, those who left find none.
         let present = cluster.members().filter(|(_, member)| !is_vanished(member));
         let vanished = cluster.members().filter(|(_, member)| is_vanished(member));
+        let mut kept = 0_usize;
         for (address, member) in present.chain(vanished) {
             let address = EndpointAddress::from(address);
             let target = Target {
@@ -125,9 +126,8 @@ impl Board {
                 address,
             };
             let since = since_of(member);
-            let known = before
-                .get(&address)
-                .filter(|endpoint| endpoint.since.generation == since.generation);
+            let former = before.get(&address);
+            let known = former.filter(|endpoint| endpoint.since.generation == since.generation);
             if let Some(prober) = prober.as_deref_mut() {
                 if is_vanished(member) {
                     prober.remove(&target);
@@ -158,13 +158,17 @@ impl Board {
             );
             endpoint.state = judged(&mut self.bench, address, known, others, now);
             let zone = cluster.zone(member.listed.zone).as_bytes();
-            let pushed = self.snapshot.try_push(address, endpoint, zone);
+            let mut pushed = self.snapshot.try_push(address, endpoint, zone);
             if pushed.is_err() && !zone.is_empty() {
                 // A zone whose name is longer than a snapshot's may be is none.
-                let _ = self.snapshot.try_push(address, endpoint, b"");
+                pushed = self.snapshot.try_push(address, endpoint, b"");
             }
+            let is_kept = former.is_some() && pushed.is_ok();
+            kept = kept.saturating_add(usize::from(is_kept));
         }
-        for (address, _) in &before {
+        // Mostly nobody is forgotten, and nobody has to be looked for.
+        let forgotten = before.iter().filter(|_| kept < before.len());
+        for (address, _) in forgotten {
             if self.snapshot.get(&address).is_some() {
                 continue;
             }

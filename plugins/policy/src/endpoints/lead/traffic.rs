@@ -38,15 +38,17 @@ pub(super) fn judged(
         judge.remove(&address);
         return others;
     }
-    if known.is_none() || judge.verdict(&address).is_none() {
+    let verdict = known.and_then(|_| judge.on_others(&address, others, now));
+    let verdict = verdict.or_else(|| {
         let start = known.map_or(Start::New, |known| Start::Restored(*known));
-        // Whoever finds no room serves.
-        let _ = judge.add(address, start, now);
-    }
-    judge.on_others(&address, others, now);
-    let verdict = judge.verdict(&address);
-    let (verdict, _) = verdict.unwrap_or((Verdict::Serving { readmitted: None }, 0));
-    combine(others, verdict)
+        judge.add(address, start, now).ok()?;
+        judge.on_others(&address, others, now)
+    });
+    // Whoever finds no room serves.
+    combine(
+        others,
+        verdict.unwrap_or(Verdict::Serving { readmitted: None }),
+    )
 }
 
 impl Lead {
