@@ -12,6 +12,7 @@ mod closed_loop {
     mod call_outs;
     mod endpoints;
     mod faults;
+    mod health;
     mod leader;
     mod picture;
     mod picture_faults;

@@ -1,7 +1,11 @@
 //! Reads the files beside a module, for the tests that compare them with the code. Every module's
 //! tests include this file.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 #![allow(
     dead_code,
     clippy::allow_attributes,

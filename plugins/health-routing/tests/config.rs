@@ -2,8 +2,6 @@
 //! rule.
 //!
 //! `BLESS=1 cargo test -p tidegate-health-routing` writes the schema again.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 #[path = "../../filters/testing/beside.rs"]
 mod beside;
 

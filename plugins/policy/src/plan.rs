@@ -51,7 +51,6 @@ impl Plan {
     /// session), address (19).
     #[must_use]
     pub fn encode(&self) -> [u8; PLAN_BYTES] {
-        let mut bytes = [0; PLAN_BYTES];
         let (bond, address) = match self.proposal {
             None => (0, [0; 19]),
             Some(Proposal { address, bond }) => {
@@ -62,14 +61,11 @@ impl Plan {
                 (bond, address.to_key())
             }
         };
-        let parts = [PLAN_VERSION]
-            .into_iter()
-            .chain(self.cluster.to_be_bytes())
-            .chain([bond])
-            .chain(address);
-        for (byte, part) in bytes.iter_mut().zip(parts) {
-            *byte = part;
-        }
+        let mut bytes = [0; PLAN_BYTES];
+        let rest = put(&mut bytes, [PLAN_VERSION]);
+        let rest = put(rest, self.cluster.to_be_bytes());
+        let rest = put(rest, [bond]);
+        put(rest, address);
         bytes
     }
 
@@ -102,6 +98,17 @@ impl Plan {
             cluster: u64::from_be_bytes(*cluster),
             proposal,
         })
+    }
+}
+
+/// Writes a part in front; is what follows it.
+const fn put<const N: usize>(bytes: &mut [u8], part: [u8; N]) -> &mut [u8] {
+    match bytes.split_first_chunk_mut::<N>() {
+        Some((place, rest)) => {
+            *place = part;
+            rest
+        }
+        None => &mut [],
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a configuration of several filters may say, and what is said about one that may not.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::cell::Cell;
 
 use proptest::prelude::*;
@@ -126,9 +128,12 @@ fn list_says_which_filters_act_and_in_which_order() {
     }
 }
 
+/// Are the paths of problems with their rules.
+type Expected = &'static [(&'static str, &'static str)];
+
 #[test]
 fn list_of_nobody_twice_the_same_or_somebody_without_an_object_is_refused() {
-    let cases: [(&[&str], &[(&str, &'static str)]); 7] = [
+    let cases: [(&[&str], Expected); 7] = [
         (&[], &[("$.filters", "filters-empty")]),
         (
             &[BOTH, "\"filters\": []"],

@@ -49,7 +49,7 @@ fn config(bytes: &[u8]) -> Config {
 /// Lists the bad examples of a plugin, each with its code and its text.
 fn bad_examples(plugin: &str) -> Vec<(String, Vec<u8>)> {
     let folder = folder().join("..").join(plugin).join("invalid");
-    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| {
         let path = entry.unwrap().path();
         let code = path.file_stem().unwrap().to_str().unwrap().to_owned();
         (code, fs::read(&path).unwrap())
@@ -208,11 +208,11 @@ fn in_stack(filter: &str, alone: &Map<String, Value>) -> Value {
 /// filter's example that is JSON will do: the text of those that are not says nothing about a filter.
 #[test]
 fn bad_example_of_a_filter_yields_its_problem_in_a_stack_too() {
-    let mut compared = 0;
     for (plugin, filter) in [
         ("sticky-session", "sticky_session"),
         ("health-routing", "health_routing"),
     ] {
+        let mut compared = 0;
         for (code, text) in bad_examples(plugin) {
             let Ok(Value::Object(alone)) = serde_json::from_slice(&text) else {
                 continue;
@@ -241,8 +241,8 @@ fn bad_example_of_a_filter_yields_its_problem_in_a_stack_too() {
             );
             compared += 1;
         }
+        assert!(compared > 35, "{plugin}: {compared}");
     }
-    assert!(compared > 60, "{compared}");
 }
 
 #[test]

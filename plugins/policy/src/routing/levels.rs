@@ -94,10 +94,7 @@ mod tests {
     const UP: Fitness = Fitness::Available;
     const BAD: Fitness = Fitness::Unhealthy;
 
-    /// Is a priority, and who is at that level.
-    type Level<'a> = (u8, &'a [Fitness]);
-
-    fn decide(levels: &[Level<'_>]) -> Served {
+    fn decide(levels: &[(u8, &[Fitness])]) -> Served {
         let mut counted = Levels::default();
         for (priority, endpoints) in levels {
             for fitness in *endpoints {
@@ -107,9 +104,12 @@ mod tests {
         counted.decide(|census| Rule::default().mode(census, None))
     }
 
+    /// Are the endpoints of each level.
+    type Members = &'static [(u8, &'static [Fitness])];
+
     #[test]
     fn level_serves_while_enough_are_available_and_then_hands_over() {
-        let cases: [(&[Level<'_>], u8, Mode); 9] = [
+        let cases: [(Members, u8, Mode); 9] = [
             (&[], 0, Mode::Nobody),
             (&[(0, &[UP]), (1, &[UP])], 0, Mode::Normal),
             (&[(3, &[UP]), (2, &[UP])], 2, Mode::Normal),
