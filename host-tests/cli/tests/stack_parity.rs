@@ -6,6 +6,7 @@
 //! value, which is sealed with numbers of that VM.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test that can't go on should say where"

@@ -248,11 +248,11 @@ impl Gateway {
         if let Some((_, cookie)) = response.iter().find(|(name, _)| name == "set-cookie") {
             let pair = cookie.split(';').next().unwrap_or_default();
             // Some clients begin anew now and then.
-            if number % 29 != 0 {
+            if !number.is_multiple_of(29) {
                 self.cookies.insert(client, pair.to_owned());
             }
         }
-        if number % 97 == 0 {
+        if number.is_multiple_of(97) {
             self.cookies.remove(&client);
         }
         // Sealed by another VM in the other form.
@@ -301,7 +301,7 @@ impl Gateway {
             };
             self.proxy.set_upstream(stream, upstream.clone()).unwrap();
             let fails = address == ENDPOINTS[2] && (600..1200).contains(&number);
-            let drains = address == ENDPOINTS[3] && number % 501 == 0;
+            let drains = address == ENDPOINTS[3] && number.is_multiple_of(501);
             let status = match (fails, drains) {
                 (true, _) | (_, true) => "503",
                 _ if is_upgrade => "101",
