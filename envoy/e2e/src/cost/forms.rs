@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::bootstrap::{Bootstrap, STICKY_SESSION};
-use crate::endpoints::{ADMIN_CLUSTER, BOOTSTRAP};
+use crate::endpoints::{ADMIN_CLUSTER, Shipped};
 use crate::envoy::Scenario;
 use crate::sticky;
 
@@ -201,7 +201,7 @@ fn merged(objects: &[&Value]) -> Value {
 
 /// Is the shipped configuration without access log, which is as dear as a filter and the same for all. Its modules are templates.
 pub(super) fn base(servers: &[SocketAddr]) -> Result<Bootstrap> {
-    let mut bootstrap = Bootstrap::shipped(BOOTSTRAP)?;
+    let mut bootstrap = Bootstrap::shipped(Shipped::STICKY_SESSION.file)?;
     bootstrap.endpoints(sticky::CLUSTER, servers)?;
     if let Some(manager) = bootstrap.connection_manager()?.as_object_mut() {
         manager.remove("access_log");
