@@ -16,7 +16,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tidegate_host::{
     CallAnswer, Callback, CloseReason, ClusterConfig, HeaderMap, HostCall, LogLevel, Module,
-    Observer, Output as Effect, PluginConfig, Proxy, StreamAttributes, StreamId,
+    Observer, Output as Effect, PluginConfig, Proxy, StreamAttributes, StreamId, Thread,
     UpstreamAttributes,
 };
 
@@ -162,7 +162,7 @@ pub struct Measured {
     pub host_calls_per_request: f64,
     /// Requests that had a list, of all: without a picture there is none.
     pub listed_ratio: f64,
-    /// Linear memory of the VM that serves, at the end.
+    /// Linear memory of the largest VM that serves, at the end.
     pub memory_bytes: u64,
     /// By how much that grew over the requests that were counted.
     pub memory_growth_bytes: u64,
@@ -375,10 +375,13 @@ impl Gateway {
         })
     }
 
-    /// Is the memory of the largest VM.
+    /// Is the memory of the worker's largest VM.
     fn memory_bytes(&self) -> u64 {
         let vms = self.proxy.vms();
-        vms.iter().map(|vm| vm.memory_bytes).max().unwrap_or(0)
+        let serving = vms
+            .iter()
+            .filter(|vm| matches!(vm.thread, Thread::Worker(_)));
+        serving.map(|vm| vm.memory_bytes).max().unwrap_or(0)
     }
 
     /// Lets time pass; call-outs are answered at once.

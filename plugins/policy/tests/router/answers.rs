@@ -3,10 +3,10 @@
 use tidegate_policy::{
     endpoints::Attempt,
     passive::{Honoured, Outcome},
-    routing::Answered,
+    routing::{Answered, Router},
 };
 
-use crate::cluster::{Cluster, SERVES, address, by, list, members, ms, session};
+use crate::cluster::{Cluster, SERVES, address, by, list, members, ms, rule, session};
 
 fn five() -> Cluster {
     Cluster::new(&members(&[SERVES; 5]))
@@ -218,4 +218,21 @@ fn decision_and_answer_show_themselves_with_their_numbers() {
     assert_eq!(routed.to_string(), "session 10.0.0.1:80, then 10.0.0.0:80");
     assert_eq!(routed.began_at(), cluster.now());
     assert_eq!(ms(7).as_millis(), 7);
+}
+
+#[test]
+fn what_another_router_decided_means_nothing_here() {
+    let (mut cluster, mut other) = (five(), five());
+    other.router = Router::new(&rule(""), ms(60_000), 2);
+    other.tick(&members(&[SERVES; 5]));
+    let mut foreign = other.request(session(0));
+    let own = cluster.request(session(0));
+    let answered = by(0, 1, Outcome::GatewayFailure);
+    let concluded = cluster.answer(&mut foreign, answered);
+    assert_eq!(concluded.attempts(&foreign).count(), 0);
+    assert!(!cluster.has_failed(0));
+    cluster.router.on_end(foreign);
+    assert_eq!(cluster.in_flight(0), 1);
+    cluster.router.on_end(own);
+    assert_eq!(cluster.in_flight(0), 0);
 }
