@@ -131,7 +131,7 @@ fn cluster_that_does_not_go_by_lists_is_noticed_once() {
     let many =
         "    endpoints: [ { address: '10.0.0.1:80', latency: { constant: 20ms }, count: 200 } ]
 traffic:
-  - requests: { list: [ { at: 5s, times: 240, every: 10ms } ] }";
+  - generated: { from: 5s, until: 10s, arrivals: { steady: { per_second: 50 } } }";
     let ran = play(&routing(""), "round_robin", "", many);
     assert_eq!(ran.traps, Vec::<String>::new());
     assert!(answers(&ran, "no") > 100.0, "{:?}", ran.figures);
@@ -151,7 +151,8 @@ fn websockets_are_routed_and_live_on() {
         "",
         "    endpoints: [ { address: '10.0.0.1:80', latency: { constant: 5ms }, count: 3 } ]
 traffic:
-  - requests: { list: [ { at: 5s, times: 6, request: { websocket: { count: 3, every: 4s } } } ] }
+  - generated: { from: 5s, until: 6s, arrivals: { steady: { per_second: 6 } }, clients: { count: 6 },
+      request: { websocket: { count: 3, every: 4s } } }
   - requests: { list: [ { at: 7s, times: 30 } ] }",
     );
     assert_eq!(ran.traps, Vec::<String>::new());
