@@ -19,7 +19,7 @@ use tidegate_proxy::{
 
 use crate::{
     attempt::{Attempting, is_for_the_client, report_request},
-    common::{Common, REASON_HEADER},
+    common::{Common, EXPLAINING, REASON_HEADER},
     exchange::Exchange,
     filter::{Configured, Filter, Written},
     hygiene::remove_reserved,
@@ -250,8 +250,14 @@ fn explain<F: Filter>(
 ) -> Result<(), HostError> {
     let mut result = Ok(());
     let mut is_first = true;
+    let mut own = [false; EXPLAINING.len()];
     filter.explain(stream, &mut |text| {
-        let is_beside = !is_first || (!exchange.has_plan() && common.is_explained(text));
+        for (is_own, name) in own.iter_mut().zip(EXPLAINING) {
+            *is_own |= text.starts_with(name);
+        }
+    });
+    filter.explain(stream, &mut |text| {
+        let is_beside = !is_first || (!exchange.has_plan() && common.is_explained(&own));
         is_first = false;
         result = result.and(if is_beside {
             Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes())

@@ -25,7 +25,7 @@ use tidegate_proxy::{
 pub(crate) const REASON_HEADER: &str = "x-tidegate-reason";
 
 /// Begins what each filter says in that header.
-const EXPLAINING: [&str; 2] = ["health-routing;", "sticky-session;"];
+pub(crate) const EXPLAINING: [&str; 2] = ["health-routing;", "sticky-session;"];
 
 /// Is how often the log's level is asked for where there is no picture, which ticks more often: once
 /// for each request would be one more call for all of them.
@@ -208,12 +208,12 @@ impl Common {
 
     /// Says whether a filter of ours behind this chain, in another module, has explained a decision
     /// in the response's header. Where filters stand does not change from one request to the next: one
-    /// response in each tick is looked at. `text` begins with our own name.
-    pub(crate) fn is_explained(&mut self, text: &str) -> bool {
+    /// response in each tick is looked at. `own` says which of the names are this chain's.
+    pub(crate) fn is_explained(&mut self, own: &[bool]) -> bool {
         *self.is_explained.get_or_insert_with(|| {
             let value = Map::ResponseHeaders.value(REASON_HEADER).unwrap_or(None);
-            let mut others = EXPLAINING.iter().filter(|name| !text.starts_with(**name));
-            value.is_some_and(|value| others.any(|name| value.starts_with(name.as_bytes())))
+            let mut others = EXPLAINING.iter().zip(own).filter(|(_, is_own)| !**is_own);
+            value.is_some_and(|value| others.any(|(name, _)| value.starts_with(name.as_bytes())))
         })
     }
 
