@@ -19,14 +19,11 @@ use tidegate_proxy::{
 
 use crate::{
     attempt::{Attempting, is_for_the_client, report_request},
-    common::Common,
+    common::{Common, REASON_HEADER},
     exchange::Exchange,
     filter::{Configured, Filter, Written},
     hygiene::remove_reserved,
 };
-
-/// Is the response header that says what was decided.
-const REASON_HEADER: &str = "x-tidegate-reason";
 
 std::thread_local! {
     /// Counts callbacks that came while another one was running. No plugin can be reached then, so
@@ -154,7 +151,7 @@ impl<F: Filter> Stream<Chain<F>> for ChainStream<F> {
             let _ = report_request(common, &mut self.exchange, None);
             if common.settings.has_reason_header {
                 // The header explains; a response goes on without it.
-                let _ = explain(filter, &self.stream);
+                let _ = explain(filter, common, &self.exchange, &self.stream);
             }
         }
         self.exchange.on_response_end();
@@ -243,12 +240,24 @@ impl<F: Filter> ChainStream<F> {
     }
 }
 
-/// Writes the headers that say what was decided, beside those of our filters in other modules.
-fn explain<F: Filter>(filter: &F, stream: &F::Stream) -> Result<(), HostError> {
+/// Writes the headers that say what was decided, beside that of a filter of ours behind this chain;
+/// whatever else has the name is replaced.
+fn explain<F: Filter>(
+    filter: &F,
+    common: &mut Common,
+    exchange: &Exchange,
+    stream: &F::Stream,
+) -> Result<(), HostError> {
     let mut result = Ok(());
+    let mut is_first = true;
     filter.explain(stream, &mut |text| {
-        let added = Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes());
-        result = result.and(added);
+        let is_beside = !is_first || (!exchange.has_plan() && common.is_explained(text));
+        is_first = false;
+        result = result.and(if is_beside {
+            Map::ResponseHeaders.add(REASON_HEADER, text.as_bytes())
+        } else {
+            Map::ResponseHeaders.set(REASON_HEADER, text.as_bytes())
+        });
     });
     result
 }

@@ -17,8 +17,15 @@ use tidegate_policy::{
 use tidegate_proxy::{
     clock,
     endpoints::{Endpoints, Part},
+    headers::Map,
     log::{self, Level},
 };
+
+/// Is the response header that says what was decided.
+pub(crate) const REASON_HEADER: &str = "x-tidegate-reason";
+
+/// Begins what each filter says in that header.
+const EXPLAINING: [&str; 2] = ["health-routing;", "sticky-session;"];
 
 /// Is how often the log's level is asked for where there is no picture, which ticks more often: once
 /// for each request would be one more call for all of them.
@@ -52,6 +59,8 @@ pub struct Common {
     text: String,
     /// Says whether somebody reads debug lines; `None` until somebody asked.
     is_debugged: Option<bool>,
+    /// Says whether a filter of ours behind explains its decisions; `None` until somebody looked.
+    is_explained: Option<bool>,
 }
 
 impl Common {
@@ -79,6 +88,7 @@ impl Common {
             endpoints,
             text: String::new(),
             is_debugged: None,
+            is_explained: None,
         }
     }
 
@@ -196,10 +206,22 @@ impl Common {
         }
     }
 
+    /// Says whether a filter of ours behind this chain, in another module, has explained a decision
+    /// in the response's header. Where filters stand does not change from one request to the next: one
+    /// response in each tick is looked at. `text` begins with our own name.
+    pub(crate) fn is_explained(&mut self, text: &str) -> bool {
+        *self.is_explained.get_or_insert_with(|| {
+            let value = Map::ResponseHeaders.value(REASON_HEADER).unwrap_or(None);
+            let mut others = EXPLAINING.iter().filter(|name| !text.starts_with(**name));
+            value.is_some_and(|value| others.any(|name| value.starts_with(name.as_bytes())))
+        })
+    }
+
     /// Brings everything up to date; `None` where the host has no clock.
     pub(crate) fn on_tick(&mut self) -> Option<WallTime> {
         // Asked for again by the next who has something to say.
         self.is_debugged = None;
+        self.is_explained = None;
         if let Some(endpoints) = &mut self.endpoints {
             endpoints.on_tick();
         }

@@ -151,6 +151,11 @@ impl Exchange {
         Ok(true)
     }
 
+    /// Says whether a filter in front, in another module, made a plan.
+    pub(crate) const fn has_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
     /// Writes the plan for filters in other modules, unless it says nothing new.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ pub(crate) fn json(name: &str) -> Value {
 }
 
 /// Compares the schema beside the module with what the types say; `BLESS=1` writes it again.
-pub(crate) fn assert_schema(schema: &Value) {
+pub(crate) fn assert_schema(schema: &schemars::Schema) {
     let schema = serde_json::to_string_pretty(schema).unwrap() + "\n";
     if std::env::var_os("BLESS").is_some() {
         fs::write(folder().join("config.schema.json"), &schema).unwrap();

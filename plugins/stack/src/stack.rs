@@ -83,7 +83,8 @@ impl Stack {
             },
             // Who keeps sessions is the first to see a request.
             reads_plan: self.sticky_session.is_none(),
-            writes_plan: self.sticky_session.is_some() || is_observed_behind,
+            // Within this module the plan is in memory; without health routing another may follow.
+            writes_plan: is_observed_behind || self.health_routing.is_none(),
         }
     }
 }

@@ -40,7 +40,7 @@ fn default_file_has_every_field() {
 
 #[test]
 fn schema_file_is_what_the_types_say() {
-    beside::assert_schema(&schema().to_value());
+    beside::assert_schema(&schema());
 }
 
 #[test]

@@ -15,8 +15,9 @@ use tidegate_model::report::{Row, Sink};
 
 use super::forms::{Filters, Form, KEYS, KEYS_VARIABLE, is_of_a_form};
 
-/// How much of a scenario is run. Most begin at 5 s, when the endpoints are known; what follows is more of the same.
-const MOST_SECONDS: u64 = 9;
+/// How many times as rare generated requests are: what happens when is the scenario's, and one in twenty of its requests
+/// shows it.
+const RARER: f64 = 20.0;
 
 /// How many requests of a run may fall between the ticks of two VMs: the picture changes a few times, a tick is 250 ms, and
 /// none of the scenarios whose sessions depend on the picture has more than 100 requests a second.
@@ -90,20 +91,17 @@ fn shorten(scenario: &mut Value, folder: &Path) {
     for field in ["baselines", "expect", "seeds", "seed"] {
         scenario.as_object_mut().unwrap().remove(field);
     }
-    let seconds = scenario["duration"]
-        .as_str()
-        .and_then(|text| text.strip_suffix('s')?.parse().ok())
-        .unwrap_or(MOST_SECONDS);
-    if seconds > MOST_SECONDS {
-        scenario["duration"] = json!(format!("{MOST_SECONDS}s"));
-    }
     let traffic = scenario["traffic"].as_array_mut();
     for source in traffic.into_iter().flatten() {
         if let Some(file) = source.pointer_mut("/recording/file") {
             *file = json!(folder.join(file.as_str().unwrap()));
         }
-        if let Some(generated) = source.get_mut("generated").and_then(Value::as_object_mut) {
-            generated.remove("until");
+        let arrivals = source.pointer_mut("/generated/arrivals");
+        let arrivals = arrivals.and_then(Value::as_object_mut).into_iter();
+        for (_, arrival) in arrivals.flatten() {
+            if let Some(rate) = arrival.get_mut("per_second") {
+                *rate = json!((rate.as_f64().unwrap() / RARER).max(1.0));
+            }
         }
     }
 }

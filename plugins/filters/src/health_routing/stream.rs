@@ -89,9 +89,11 @@ impl HealthRouting {
             }
         }
         let honoured = concluded.conclusion.honoured;
-        stream.answer = Some((honoured, answered.attempts));
-        if let Some(metrics) = &mut self.metrics {
-            metrics.count_answer(honoured);
+        if routed.addresses().next().is_some() {
+            stream.answer = Some((honoured, answered.attempts));
+            if let Some(metrics) = &mut self.metrics {
+                metrics.count_answer(honoured);
+            }
         }
         if let Some(notice) = concluded.notice {
             let cluster = String::from_utf8_lossy(cluster);
