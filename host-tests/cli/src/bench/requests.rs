@@ -4,6 +4,8 @@
 //! leader has the endpoints of a feed. Each request is served by the first endpoint of its list in 20 ms, and one in ten
 //! by the second at its second attempt. Requests to sticky-session carry the cookie of a session; in a chain with
 //! health-routing half of them do.
+//! Requests are counted twice: soon after the start, where with many endpoints nearly each request is the first that its
+//! endpoint gets, and again once nearly all endpoints had requests. The goal holds for both.
 //! What is counted is exact and the same on every machine. The cost must not grow with the number of endpoints: what is
 //! looked up is found in tables. Time per request is measured elsewhere, in the real Envoy.
 //! The host logs warnings only, as in production: lines for debugging are not made. Allocations are not seen from here.
@@ -42,6 +44,13 @@ const SERVED_NS: u64 = 20_000_000;
 
 /// How many requests are served before those that count.
 const WARM_UP: u64 = 200;
+
+/// How many requests each endpoint gets, on average, before requests are counted again. Of endpoints that are drawn alike
+/// e^−4 had none by then: one in fifty.
+const SETTLED: u64 = 4;
+
+/// How long an endpoint takes until then: nothing is counted, and ticks take long.
+const SETTLING_NS: u64 = 500_000;
 
 /// How many requests count.
 const REQUESTS: u64 = 1_000;
@@ -135,11 +144,13 @@ pub struct Report {
 pub struct Growth {
     /// The chain.
     pub chain: Chain,
-    /// At the most endpoints, in parts of what it is at the fewest.
+    /// At the most endpoints, in parts of what it is at the fewest, soon after the start.
     pub ratio: f64,
+    /// The same once nearly all endpoints had requests.
+    pub settled_ratio: f64,
     /// What it should be at most.
     pub goal: f64,
-    /// Whether it is.
+    /// Whether both are.
     pub met: bool,
 }
 
@@ -152,6 +163,8 @@ pub struct Measured {
     pub endpoints: usize,
     /// Fuel of all callbacks of a request.
     pub fuel_per_request: f64,
+    /// The same once nearly all endpoints had requests.
+    pub settled_fuel_per_request: f64,
     /// The dearest request, in fuel.
     pub fuel_max: u64,
     /// The same by callback.
@@ -197,13 +210,16 @@ pub fn run(output: &Output) -> anyhow::Result<Report> {
 
 fn grown(chain: Chain, cases: &[Measured]) -> Option<Growth> {
     let mut cases = cases.iter().filter(|case| case.chain == chain);
-    let fewest = cases.next()?.fuel_per_request;
-    let ratio = cases.next_back()?.fuel_per_request / fewest;
+    let fewest = cases.next()?;
+    let most = cases.next_back()?;
+    let ratio = most.fuel_per_request / fewest.fuel_per_request;
+    let settled_ratio = most.settled_fuel_per_request / fewest.settled_fuel_per_request;
     Some(Growth {
         chain,
         ratio,
+        settled_ratio,
         goal: GROWTH_GOAL,
-        met: ratio <= GROWTH_GOAL,
+        met: ratio.max(settled_ratio) <= GROWTH_GOAL,
     })
 }
 
@@ -292,6 +308,8 @@ struct Gateway {
     chain: Chain,
     addresses: Vec<String>,
     cookie: Option<String>,
+    /// How long endpoints take at present.
+    takes_ns: u64,
     served: u64,
     listed: u64,
 }
@@ -337,6 +355,7 @@ impl Gateway {
             chain,
             addresses,
             cookie: None,
+            takes_ns: SERVED_NS,
             served: 0,
             listed: 0,
         })
@@ -352,6 +371,38 @@ impl Gateway {
         let memory_before = self.memory_bytes();
         self.listed = 0;
         *self.watch.lock() = Seen::default();
+        let (fuel, fuel_max) = self.count()?;
+        let seen = std::mem::take(&mut *self.watch.lock());
+        let memory_bytes = self.memory_bytes();
+        let listed = self.listed;
+        let endpoints = u64::try_from(self.addresses.len()).unwrap_or(u64::MAX);
+        self.takes_ns = SETTLING_NS;
+        for _ in 0..endpoints.saturating_mul(SETTLED) {
+            self.request()?;
+        }
+        self.takes_ns = SERVED_NS;
+        for _ in 0..WARM_UP {
+            self.request()?;
+        }
+        self.watch.lock().fuel = 0;
+        let (settled_fuel, _) = self.count()?;
+        Ok(Measured {
+            chain: self.chain,
+            endpoints: self.addresses.len(),
+            fuel_per_request: per_request(fuel),
+            settled_fuel_per_request: per_request(settled_fuel),
+            fuel_max,
+            callbacks: each(&seen.callbacks),
+            host_calls: each(&seen.calls),
+            host_calls_per_request: per_request(seen.calls.values().sum()),
+            listed_ratio: per_request(listed),
+            memory_bytes,
+            memory_growth_bytes: memory_bytes.saturating_sub(memory_before),
+        })
+    }
+
+    /// Serves the requests that count; what they cost in all, and the dearest.
+    fn count(&mut self) -> anyhow::Result<(u64, u64)> {
         let (mut fuel, mut fuel_max) = (0, 0);
         for _ in 0..REQUESTS {
             self.request()?;
@@ -359,20 +410,7 @@ impl Gateway {
             fuel += of_request;
             fuel_max = of_request.max(fuel_max);
         }
-        let seen = std::mem::take(&mut *self.watch.lock());
-        let memory_bytes = self.memory_bytes();
-        Ok(Measured {
-            chain: self.chain,
-            endpoints: self.addresses.len(),
-            fuel_per_request: per_request(fuel),
-            fuel_max,
-            callbacks: each(&seen.callbacks),
-            host_calls: each(&seen.calls),
-            host_calls_per_request: per_request(seen.calls.values().sum()),
-            listed_ratio: per_request(self.listed),
-            memory_bytes,
-            memory_growth_bytes: memory_bytes.saturating_sub(memory_before),
-        })
+        Ok((fuel, fuel_max))
     }
 
     /// Is the memory of the worker's largest VM.
@@ -499,7 +537,7 @@ impl Gateway {
             let headers = HeaderMap::from([(":method", "GET"), (":path", "/api/items?page=2")]);
             self.proxy.request_headers(attempt, headers, true)?;
         }
-        self.pass(SERVED_NS)?;
+        self.pass(self.takes_ns)?;
         if let Some(attempt) = opened {
             let status = if succeeds { "200" } else { "503" };
             let headers = HeaderMap::from([(":status", status)]);

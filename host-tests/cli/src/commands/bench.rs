@@ -386,6 +386,7 @@ fn measure_requests(output: &Output) -> anyhow::Result<ExitCode> {
         ("endpoints", Align::Right),
         ("fuel", Align::Right),
         ("most", Align::Right),
+        ("settled", Align::Right),
         ("host calls", Align::Right),
         ("with a list", Align::Right),
         ("memory", Align::Right),
@@ -397,6 +398,7 @@ fn measure_requests(output: &Output) -> anyhow::Result<ExitCode> {
             thousands(u64::try_from(case.endpoints).unwrap_or(u64::MAX)),
             format!("{:.0}", case.fuel_per_request),
             thousands(case.fuel_max),
+            format!("{:.0}", case.settled_fuel_per_request),
             format!("{:.2}", case.host_calls_per_request),
             format!("{:.0} %", case.listed_ratio * 100.0),
             bytes(case.memory_bytes),
@@ -415,9 +417,10 @@ fn measure_requests(output: &Output) -> anyhow::Result<ExitCode> {
             shown.join(", ")
         };
         output.line(format_args!(
-            "{}: {:.3} × from the fewest endpoints to the most, goal {} {}",
+            "{}: {:.3} × from the fewest endpoints to the most, {:.3} × once settled, goal {} {}",
             growth.chain.as_str(),
             growth.ratio,
+            growth.settled_ratio,
             growth.goal,
             verdict(Some(growth.met))
         ))?;
