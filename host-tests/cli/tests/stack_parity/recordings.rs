@@ -65,6 +65,7 @@ fn replay(recording: &str, chain: &[Part], seed: u64) -> Vec<Exchange> {
                     *value = value.replace("pinned_no_picture", "pinned");
                 }
             }
+            cancel(&mut side.changes);
             // The order of headers with different names means nothing.
             side.changes
                 .sort_by_cached_key(|change| format!("{change:?}"));
@@ -74,6 +75,24 @@ fn replay(recording: &str, chain: &[Part], seed: u64) -> Vec<Exchange> {
     })
     .unwrap();
     exchanges
+}
+
+/// Takes out what was added and removed alike: with the names of reasons made equal, a reason may be the recorded one.
+fn cancel(changes: &mut Vec<Change>) {
+    while let Some((added, removed)) = changes.iter().enumerate().find_map(|(index, change)| {
+        let Change::Added { name, value } = change else {
+            return None;
+        };
+        let counterpart = Change::Removed {
+            name: name.clone(),
+            value: value.clone(),
+        };
+        let other = changes.iter().position(|change| *change == counterpart)?;
+        Some((index, other))
+    }) {
+        changes.remove(added.max(removed));
+        changes.remove(added.min(removed));
+    }
 }
 
 /// The endpoints of a recording.
