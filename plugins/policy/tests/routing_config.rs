@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tidegate_policy::routing::{Config, Rules};
 
 /// Are all codes of rules that are this configuration's own.
-const CODES: [&str; 11] = [
+const CODES: [&str; 12] = [
     "cluster-duplicate",
     "cluster-name-empty",
     "cluster-not-known",
@@ -18,6 +18,7 @@ const CODES: [&str; 11] = [
     "factor-out-of-range",
     "number-out-of-range",
     "panic-by-ejections",
+    "upstream-role-without-attempts",
 ];
 
 fn parse(text: &str) -> Result<Config, Vec<(String, &'static str)>> {
@@ -164,6 +165,12 @@ fn rules_across_fields_name_both() {
             "$.endpoint_header",
             "endpoint-header-invalid",
             "lower case",
+        ),
+        (
+            "{\"clusters\": [{\"name\": \"a\"}], \"role\": \"upstream\"}",
+            "$.role",
+            "upstream-role-without-attempts",
+            "$.observe",
         ),
     ];
     for (text, path, code, other) in cases {

@@ -147,6 +147,14 @@ impl Config {
         check_known(&rules, endpoints, &path, problems);
         let ejection = endpoints.and_then(endpoints::Config::ejection);
         check_together(&rules, ejection, &path, problems);
+        if draft.raw.role == Role::Upstream && observe == Observe::Requests {
+            problems.push(Problem::new(
+                "$.role",
+                "upstream-role-without-attempts",
+                "must be \"listener\" where $.observe is \"requests\", got \"upstream\"",
+                "write \"observe\": \"attempts\" in both places, or the outcomes count twice",
+            ));
+        }
         Some(Self {
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             endpoints: endpoints?.clone(),
