@@ -53,38 +53,39 @@ pub(crate) fn assert_schema(schema: &schemars::Schema) {
     );
 }
 
-/// Lists the fields of a schema, as `clusters[].ttl`.
-pub(crate) fn schema_fields(schema: &Value) -> BTreeSet<String> {
+/// Lists the fields of a schema, as `clusters[].ttl`. Those of its `parts` are its own: of `allOf`, and
+/// of `anyOf` where objects that may be null are looked into.
+pub(crate) fn schema_fields(schema: &Value, parts: &[&str]) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
-    add_schema_fields(schema, schema, "", &mut fields);
+    add_schema_fields(schema, schema, "", parts, &mut fields);
     fields
 }
 
-fn add_schema_fields(root: &Value, schema: &Value, path: &str, fields: &mut BTreeSet<String>) {
+fn add_schema_fields(
+    root: &Value,
+    schema: &Value,
+    path: &str,
+    parts: &[&str],
+    fields: &mut BTreeSet<String>,
+) {
     let reference = schema.get("$ref").and_then(Value::as_str);
     if let Some(pointer) = reference.and_then(|reference| reference.strip_prefix('#')) {
-        return add_schema_fields(root, root.pointer(pointer).unwrap(), path, fields);
+        return add_schema_fields(root, root.pointer(pointer).unwrap(), path, parts, fields);
     }
-    for (name, field) in schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, field) in properties.into_iter().flatten() {
         let path = below(path, name);
-        add_schema_fields(root, field, &path, fields);
+        add_schema_fields(root, field, &path, parts, fields);
         fields.insert(path);
     }
     if let Some(items) = schema.get("items") {
-        add_schema_fields(root, items, &format!("{path}[]"), fields);
+        add_schema_fields(root, items, &format!("{path}[]"), parts, fields);
     }
-    for part in schema
-        .get("allOf")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        add_schema_fields(root, part, path, fields);
+    for name in parts {
+        let part = schema.get(name).and_then(Value::as_array);
+        for part in part.into_iter().flatten() {
+            add_schema_fields(root, part, path, parts, fields);
+        }
     }
 }
 

@@ -1,37 +1,19 @@
 //! The README says what the code does.
 
-use std::{collections::BTreeSet, fs, path::Path};
+#[path = "../../filters/testing/beside.rs"]
+mod beside;
+
+use std::collections::BTreeSet;
+
+use beside::{json, names, table, text};
 
 use serde_json::Value;
 use tidegate_policy::stack::Filter;
 use tidegate_stack::metrics::{CONFIG_REJECTED, REENTERED};
 
-fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    fs::read_to_string(&path).unwrap_or_default()
-}
-
-/// Lists the rows of the table whose first column has this title, without its head.
-fn table(title: &str) -> Vec<Vec<String>> {
-    let page = file("README.md");
-    let rows = page
-        .lines()
-        .skip_while(|line| !line.starts_with(&format!("| {title} |")))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    let rows: Vec<Vec<String>> = rows
-        .map(|row| {
-            let cells = row.trim_matches('|').split(" | ");
-            cells.map(|cell| cell.trim().to_owned()).collect()
-        })
-        .collect();
-    assert!(!rows.is_empty(), "there is no table of {title}");
-    rows
-}
-
 #[test]
 fn configuration_table_has_every_field_with_its_default() {
-    let default: Value = serde_json::from_str(&file("config.default.json")).unwrap();
+    let default = json("config.default.json");
     let expected: BTreeSet<(String, String)> = default
         .as_object()
         .unwrap()
@@ -47,7 +29,7 @@ fn configuration_table_has_every_field_with_its_default() {
             (name.clone(), shown)
         })
         .collect();
-    let shown = table("field")
+    let shown = table("README.md", "field")
         .into_iter()
         .map(|row| (row[0].trim_matches('`').to_owned(), row[2].clone()));
     assert_eq!(shown.collect::<BTreeSet<_>>(), expected);
@@ -55,7 +37,7 @@ fn configuration_table_has_every_field_with_its_default() {
 
 #[test]
 fn field_of_filters_lists_all_of_them_in_their_order() {
-    let rows = table("field");
+    let rows = table("README.md", "field");
     let row = rows.iter().find(|row| row[0] == "`filters`").unwrap();
     let names = Filter::ALL.map(|filter| format!("`{}`", filter.as_str()));
     assert_eq!(row[3], names.join(", "));
@@ -63,15 +45,12 @@ fn field_of_filters_lists_all_of_them_in_their_order() {
 
 #[test]
 fn metric_table_has_every_metric_of_the_stack() {
-    let shown: BTreeSet<String> = table("metric")
-        .iter()
-        .map(|row| row[0].trim_matches('`').to_owned())
-        .collect();
+    let shown = names(&table("README.md", "metric"));
     let expected = [CONFIG_REJECTED, REENTERED].map(str::to_owned);
     assert_eq!(shown, BTreeSet::from(expected));
 }
 
 #[test]
 fn readme_is_short() {
-    assert!(file("README.md").lines().count() <= 170);
+    assert!(text("README.md").lines().count() <= 170);
 }
